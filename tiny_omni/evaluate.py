@@ -1,0 +1,122 @@
+"""Measure tiny-omni's accuracy: ``python -m tiny_omni.evaluate --output FILE.json``.
+
+Greedy decoding on scenes composed from the clips of one split (by default test: speakers and clips
+that training never saw), per task and scene length. Intervals are 95 % percentile bootstraps over
+whole speakers or clips: with two emotional test speakers, say, they are wide, and should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import torch
+import transformers
+
+from calibrate.fitting import bootstrap_interval
+from calibrate.models import Loaded, load
+from tiny_omni import MODEL_DIR
+from tiny_omni.clips import SPLITS, Bank
+from tiny_omni.questions import TASKS, Question, questions
+from tiny_omni.scenes import Scene, compose
+
+#: Scene length in seconds -> questions per task.
+COUNTS = {6.0: 100, 10.0: 150, 20.0: 80, 30.0: 80}
+
+
+def examples(
+    bank: Bank, split: str, task: str, seconds: float, count: int
+) -> Iterator[tuple[Scene, Question, str]]:
+    """(scene, question, cluster): the cluster is the speaker or clip that is asked about."""
+    needs = TASKS[task].needs
+    for index in range(count):
+        name, need = f"{split}/{task}/{index}", needs[index % len(needs)]
+        scene = compose(bank, name, seconds, need=need)
+        (question,) = questions(scene, name, (task,))
+        item = scene.item(need)
+        clip = scene.bed if item is None else item.clips[0].clip
+        assert clip is not None
+        yield scene, question, clip.speaker or clip.source
+
+
+@torch.inference_mode()
+def answer(loaded: Loaded, scenes: Sequence[Scene], prompts: Sequence[str]) -> list[str]:
+    """Greedy answers to one prompt per scene, as a left-padded batch."""
+    rows = [
+        loaded.frontend.inputs([scene.samples], prompt)
+        for scene, prompt in zip(scenes, prompts, strict=True)
+    ]
+    batch = {k: v.to(loaded.device) for k, v in loaded.frontend.batch(rows).items()}
+    generated = loaded.model.generate(**batch, max_new_tokens=40, do_sample=False)
+    new = generated[:, batch["input_ids"].shape[1] :]
+    return [loaded.frontend.decode(ids) for ids in new]
+
+
+def measure(
+    loaded: Loaded, bank: Bank, split: str, task: str, seconds: float, count: int
+) -> dict[str, Any]:
+    """Exact-answer accuracy of one task at one length; for digits also 1 - corpus WER."""
+    given = list(examples(bank, split, task, seconds, count))
+    answers: list[str] = []
+    size = max(1, int(240 // seconds))
+    for start in range(0, len(given), size):
+        part = given[start : start + size]
+        scenes = [scene for scene, _, _ in part]
+        answers += answer(loaded, scenes, [question.prompt for _, question, _ in part])
+    wanted = [question.answer for _, question, _ in given]
+    clusters = [cluster for _, _, cluster in given]
+    right = np.array([a == w for a, w in zip(answers, wanted, strict=True)], float)
+    low, high = bootstrap_interval(right, clusters, np.random.default_rng(0))
+    row: dict[str, Any] = {
+        "questions": count,
+        "clusters": len(set(clusters)),
+        "accuracy": round(float(right.mean()), 4),
+        "interval": [round(low, 4), round(high, 4)],
+        "chance": round(TASKS[task].chance, 4),
+    }
+    if task == "digits":
+        row["war"] = round(1 - jiwer.wer(wanted, [a or "-" for a in answers]), 4)
+    return row
+
+
+def main() -> None:
+    """Parse the command line, measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=str(MODEL_DIR), help="folder of the model")
+    parser.add_argument("--split", default="test", choices=SPLITS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the questions")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args()
+    loaded = load(args.model, device=args.device)
+    bank = Bank.of(args.split)
+    table: dict[str, dict[str, Any]] = {}
+    for seconds, count in COUNTS.items():
+        for task in TASKS:
+            row = measure(loaded, bank, args.split, task, seconds, max(1, int(count * args.scale)))
+            table.setdefault(f"{seconds:g}", {})[task] = row
+            extra = f"  WAR {row['war']:.3f}" if "war" in row else ""
+            low, high = row["interval"]
+            print(
+                f"{seconds:4g} s  {task:<11} {row['accuracy']:.3f} [{low:.3f}, {high:.3f}]{extra}",
+                flush=True,
+            )
+    result = {
+        "command": f"python -m tiny_omni.evaluate --split {args.split}",
+        "split": args.split,
+        "decoding": "greedy, float32",
+        "device": f"{args.device}, {platform.machine()}",
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "seconds": table,
+    }
+    args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

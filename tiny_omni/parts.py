@@ -1,0 +1,46 @@
+"""Disjoint parts of the calibration clips: folds to estimate on, and a part for the report.
+
+A speaker, or where the source names none an original recording, is in one part only. One exception
+is stated here because it cannot be avoided: the German corpus has two calibration speakers, so one
+of them serves the report and the folds of the other are disjoint by clip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+
+from tiny_omni.clips import Clip
+
+#: Kinds whose clips are told apart by speaker; the others are balanced label by label.
+_BY_SPEAKER = ("digit", "german", "english")
+
+
+def parts(clips: list[Clip], folds: int, report: float = 1 / 3) -> dict[int, list[Clip]]:
+    """Fold number -> clips; fold -1 is the report part. Depends on the file names alone."""
+    strata: dict[tuple[str, str], dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+    for clip in clips:
+        by_speaker = clip.kind in _BY_SPEAKER
+        if by_speaker and clip.speaker is None:
+            raise ValueError(f"{clip.file}: a {clip.kind} clip has to name its speaker")
+        stratum = (clip.kind, "" if clip.kind == "german" else str(clip.gender))
+        stratum = stratum if by_speaker else (clip.kind, clip.label)
+        strata[stratum][clip.speaker if by_speaker else clip.source].append(clip)
+    result: dict[int, list[Clip]] = {fold: [] for fold in (-1, *range(folds))}
+    for _, clusters in sorted(strata.items()):
+        names = sorted(clusters, key=_digest)
+        held = max(1, round(len(names) * report)) if len(names) > 1 else 0
+        for name in names[:held]:
+            result[-1] += clusters[name]
+        rest = names[held:]
+        for index, name in enumerate(rest):
+            if len(rest) >= folds:
+                result[index % folds] += clusters[name]
+            else:
+                for position, clip in enumerate(clusters[name]):
+                    result[(index + position) % folds].append(clip)
+    return result
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
