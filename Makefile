@@ -1,0 +1,43 @@
+# make demo   set up and run the main job: calibrate tiny-omni, inspect the profile, prune a recording
+# make test   set up and run the tests
+# make check  what CI runs: tests, lint, format, types
+#
+# Where torch comes from: by default from the index that pip is configured with. For a CPU or a
+# certain CUDA build give the index URL that the PyTorch site names for it, or a wheel:
+#   make demo TORCH="torch --index-url <URL>"      make demo TORCH=path/to/torch.whl
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch
+BIN := $(VENV)/bin
+DEMO := .work/demo
+
+.PHONY: demo test check lint setup clean
+
+demo: $(VENV)/.ready
+	mkdir -p $(DEMO)
+	$(BIN)/headrouter calibrate --output $(DEMO)/tiny-omni.safetensors --force
+	$(BIN)/headrouter inspect $(DEMO)/tiny-omni.safetensors
+	$(BIN)/headrouter prune tiny_omni/demo.flac --ratio 0.6 --profile $(DEMO)/tiny-omni.safetensors
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: test lint
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrouter needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .work/demo
