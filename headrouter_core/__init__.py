@@ -1,0 +1,54 @@
+"""Training-free pruning of audio tokens in large audio-language models.
+
+from headrouter_core import HeadRouter, load_profile, prune
+
+profile = load_profile("tiny-omni")  # a shipped name, a file, or a Hub repository
+with prune(model, HeadRouter(profile), ratio=0.6) as trace:
+    output = model.generate(**inputs)  # unchanged user code
+trace[0].kept  # indices into the audio tokens of row 0
+"""
+
+from headrouter_core._version import __version__
+from headrouter_core.errors import (
+    HeadRouterError,
+    ProfileError,
+    ProfileMismatchError,
+    PruningError,
+    SelectionError,
+    UnsupportedModelError,
+    UsageError,
+)
+from headrouter_core.profile import ModelInfo, Profile, Recipe
+from headrouter_core.pruning import prune
+from headrouter_core.selectors import SELECTORS, Frame, HeadRouter, Random, get_selector
+from headrouter_core.selectors.base import Need, Selection, Selector, View
+from headrouter_core.shipped import load_profile, shipped_profiles
+from headrouter_core.trace import Entry, Trace
+
+__all__ = [
+    "SELECTORS",
+    "Entry",
+    "Frame",
+    "HeadRouter",
+    "HeadRouterError",
+    "ModelInfo",
+    "Need",
+    "Profile",
+    "ProfileError",
+    "ProfileMismatchError",
+    "PruningError",
+    "Random",
+    "Recipe",
+    "Selection",
+    "SelectionError",
+    "Selector",
+    "Trace",
+    "UnsupportedModelError",
+    "UsageError",
+    "View",
+    "__version__",
+    "get_selector",
+    "load_profile",
+    "prune",
+    "shipped_profiles",
+]

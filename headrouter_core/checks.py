@@ -1,0 +1,43 @@
+"""Checks on what a profile says; a failure names the field, the value and what it must be."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+import sys
+from collections.abc import Mapping, Sequence
+
+from headrouter_core.errors import ProfileError
+
+
+def require(ok: bool, name: str, value: object, wanted: str) -> None:
+    """Raise a ProfileError unless ``ok``."""
+    if not ok:
+        raise ProfileError(f"{name} is {reprlib.repr(value)}; it must be {wanted}")
+
+
+def check_keys(name: str, section: object, wanted: Sequence[str], *, more: bool = False) -> None:
+    """Raise unless ``section`` is a mapping with the ``wanted`` keys; ``more`` allows others."""
+    if not isinstance(section, Mapping):
+        raise ProfileError(f"{name} is {reprlib.repr(section)}; it must be an object with keys")
+    missing = [key for key in wanted if key not in section]
+    if missing:
+        raise ProfileError(f"{name} lacks {', '.join(missing)}")
+    unknown = sorted(set(section) - set(wanted))
+    if unknown and not more:
+        raise ProfileError(f"{name} has keys that schema 1 does not know: {reprlib.repr(unknown)}")
+
+
+def is_whole(value: object, low: int) -> bool:
+    """Whether ``value`` is an int (no bool) of at least ``low``."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def is_real(value: object, high: float = sys.float_info.max) -> bool:
+    """Whether ``value`` is a number (no bool, no NaN) in [0, ``high``]."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= high
+
+
+def is_sha256(value: object) -> bool:
+    """Whether ``value`` is a sha256 in lower-case hexadecimal."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

@@ -1,0 +1,65 @@
+"""What binds a profile to a model: facts about its probe layer and a fingerprint of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+_COMPARABLE = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """The facts about a model that bind a profile to it; its family reads them from the weights."""
+
+    id: str
+    """Hub id, alias or folder name; for people, never compared."""
+    revision: str | None = None
+    """Commit of the weights, where known."""
+    family: str
+    layers: int
+    """Decoder layers."""
+    heads: int
+    """Query heads of the probe layer."""
+    kv_heads: int
+    head_dim: int
+    probe_layer: int
+    """Layer that ``heads``, ``kv_heads``, ``head_dim`` and ``fingerprint`` were read from: M-1."""
+    fingerprint: str | None
+    """See :func:`fingerprint`; None where weights cannot be compared."""
+    dtype: str
+    """What the model computes in, say ``"bfloat16"``."""
+
+
+def fingerprint(projections: Iterable[tuple[torch.Tensor, torch.Tensor | None]]) -> str | None:
+    """Return the sha256 of a probe layer's query and key projections, or None if quantised.
+
+    Weights are rounded to bfloat16, so the digest does not depend on the device, nor on whether a
+    bfloat16 checkpoint was loaded in bfloat16 or float32. (float16 cannot hold the smallest
+    bfloat16 values: such a copy of a bfloat16 checkpoint gets another digest.)
+
+    Args:
+        projections: (weight, bias) of q_proj, then of k_proj; bias None where there is none. A
+            fused projection is split by the caller.
+    """
+    digest = hashlib.sha256()
+    for weight, bias in projections:
+        for name, tensor in (("weight", weight), ("bias", bias)):
+            if tensor is None:
+                digest.update(f"{name} none\n".encode())
+                continue
+            if tensor.is_meta or tensor.dtype not in _COMPARABLE:
+                return None
+            digest.update(f"{name} {'x'.join(map(str, tensor.shape))}\n".encode())
+            digest.update(_bfloat16_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bfloat16_bytes(tensor: torch.Tensor) -> bytes:
+    """Return the values in row order as little-endian bfloat16."""
+    rounded = tensor.detach().cpu().to(torch.bfloat16).contiguous()
+    little_endian: bytes = rounded.view(torch.int16).numpy().astype("<i2").tobytes()
+    return little_endian

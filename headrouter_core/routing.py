@@ -1,0 +1,58 @@
+"""From the spread of one input to its head weights: equations 12-14 of arXiv 2604.23717."""
+
+from __future__ import annotations
+
+import torch
+
+from headrouter_core.errors import UsageError
+
+#: Order of head weights, centers and mixing everywhere.
+GROUPS = ("semantic", "uniform", "acoustic")
+
+
+def mixing(
+    spread: torch.Tensor, centers: torch.Tensor, bandwidth: float | torch.Tensor
+) -> torch.Tensor:
+    """Return alpha, Eq. 12-13: normalised Gaussian affinities of a spread to the three centers.
+
+    Computed as a softmax of ``-(spr - mu_c)^2 / (2 sigma^2)`` relative to the nearest center, whose
+    exponent is thus exactly 0: no bandwidth, however small, makes 0/0.
+
+    Args:
+        spread: scalar.
+        centers: [3], semantic, uniform, acoustic; taken in the spread's dtype.
+        bandwidth: sigma_G > 0, in units of spread.
+
+    Returns:
+        [3], semantic, uniform, acoustic; sums to 1.
+
+    Raises:
+        UsageError: a bandwidth, given as a number, that is not above 0.
+    """
+    distance = _distance(spread, centers)
+    if isinstance(bandwidth, torch.Tensor):
+        bandwidth = bandwidth.to(distance)
+    elif not bandwidth > 0:
+        raise UsageError(f"bandwidth {bandwidth} is not above 0; it is a spread's deviation")
+    nearest = distance.min()
+    excess = (distance - nearest) / bandwidth * ((distance + nearest) / bandwidth)
+    return (excess.masked_fill(distance == nearest, 0) / -2).softmax(0)
+
+
+def hard_mixing(spread: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+    """Return the limit of :func:`mixing` for a vanishing bandwidth: all weight on one center.
+
+    This is how the paper's "hard threshold" ablation is read. Ties go to the earlier group.
+    """
+    distance = _distance(spread, centers)
+    return torch.zeros_like(distance).index_fill_(0, distance.argmin(), 1)
+
+
+def route_weights(mixing: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return Eq. 14: the three weight vectors [3, H] averaged with a mixing [3], as [H]."""
+    return mixing @ weights.to(mixing.dtype)
+
+
+def _distance(spread: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+    dtype = torch.promote_types(spread.dtype, torch.float32)
+    return (spread.to(dtype) - centers.to(dtype)).abs()
