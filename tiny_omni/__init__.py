@@ -10,3 +10,5 @@ from pathlib import Path
 MODEL_DIR = Path(__file__).parent / "model"
 #: Folder of the openly licensed clips that scenes are composed from.
 AUDIO_DIR = Path(__file__).parent / "audio"
+#: A short recording to try things on.
+DEMO = Path(__file__).parent / "demo.flac"

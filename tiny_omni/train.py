@@ -18,111 +18,24 @@ import argparse
 import copy
 import json
 import os
+import platform
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+import transformers
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
-from transformers import AttentionInterface
 
-from tiny_omni import AUDIO_DIR
-from tiny_omni.architecture import make_feature_extractor, make_model, make_tokenizer
-from tiny_omni.batches import FRAME_HEADS, IGNORE, Batch, Packer, Stream, log_mel
+from tiny_omni.batches import IGNORE, Batch, Packer, Stream
 from tiny_omni.clips import Bank
-from tiny_omni.questions import TASKS, corpus, questions
+from tiny_omni.optimization import Optimizers, processes, rank, share_gradients
+from tiny_omni.questions import TASKS, questions
 from tiny_omni.scenes import compose
-
-
-class Trainee(nn.Module):
-    """The model, its training-only heads and its losses."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        transcripts = [
-            row["transcript"]
-            for line in (AUDIO_DIR / "metadata.jsonl").read_text("utf-8").splitlines()
-            if (row := json.loads(line))["task"] == "sentence_transcription"
-        ]
-        self.tokenizer = make_tokenizer(corpus() + transcripts)
-        self.extractor = make_feature_extractor()
-        self.omni = make_model(self.tokenizer, seed)
-        AttentionInterface.register("sdpa_float32", sdpa_float32)
-        self.omni.model.language_model.set_attn_implementation("sdpa_float32")
-        width = self.omni.config.audio_config.output_dim
-        self.heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in FRAME_HEADS.items()})
-
-    def encode(self, batch: Batch) -> torch.Tensor:
-        """Audio embeddings [B, N_a, D]."""
-        mel = log_mel(batch.samples, self.extractor)
-        if self.training:
-            mel = _mask_bands(mel)
-        rows, _, frames = mel.shape
-        lengths = torch.full((rows,), frames, device=mel.device)
-        flat = mel.transpose(0, 1).reshape(mel.shape[1], -1)
-        embedded = self.omni.model.audio_tower(flat, feature_lens=lengths).last_hidden_state
-        return embedded.view(rows, -1, embedded.shape[-1])
-
-    def frame_loss(self, embedded: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-        """Cross-entropy of each frame-level head."""
-        losses = {}
-        for name, head in self.heads.items():
-            target = batch.frames[name].flatten()
-            logits = head(functional.dropout(embedded, 0.1, self.training)).flatten(0, 1).float()
-            total = functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
-            losses[name] = total / (target != IGNORE).sum().clamp(min=1)
-        return losses
-
-    def answers(self, embedded: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token losses and correctness at the answer positions, each [number of positions]."""
-        decoder = self.omni.model.language_model
-        inputs = decoder.embed_tokens(batch.ids)
-        audio = batch.ids == self.tokenizer.audio_token_id
-        inputs = inputs.masked_scatter(audio.unsqueeze(-1), embedded.to(inputs.dtype))
-        out = decoder(
-            inputs_embeds=inputs,
-            attention_mask={"full_attention": packed_mask(batch.segments)},
-            position_ids=batch.positions.expand(3, -1, -1),
-            use_cache=False,
-        ).last_hidden_state
-        wanted = batch.labels != IGNORE
-        logits = self.omni.lm_head(out[wanted]).float()
-        target = batch.labels[wanted]
-        loss = functional.cross_entropy(logits, target, reduction="none")
-        return loss, logits.argmax(-1) == target
-
-
-def sdpa_float32(module, query, key, value, attention_mask, scaling, **_):
-    """Attention in float32: with heads of 16 it is 1.7 times faster on a CPU than in bfloat16."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = (x.repeat_interleave(groups, 1).float() for x in (key, value))
-    out = functional.scaled_dot_product_attention(
-        query.float(), key, value, attn_mask=attention_mask, scale=scaling
-    )
-    return out.transpose(1, 2).to(query.dtype), None
-
-
-def packed_mask(segments: torch.Tensor) -> torch.Tensor:
-    """Boolean [B, 1, L, L]: causal, each question sees the prefix and itself."""
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    same = segments.unsqueeze(1) == segments.unsqueeze(2)
-    prefix = (segments == 0).unsqueeze(1)
-    return (causal & (same | prefix)).unsqueeze(1)
-
-
-def _mask_bands(mel: torch.Tensor) -> torch.Tensor:
-    """Blank up to two random bands of up to 16 mel bins in each scene (SpecAugment)."""
-    bins = torch.arange(mel.shape[1], device=mel.device)
-    for _ in range(2):
-        width = torch.randint(0, 17, (len(mel), 1), device=mel.device)
-        start = torch.randint(0, mel.shape[1] - 16, (len(mel), 1), device=mel.device)
-        hit = (bins >= start) & (bins < start + width)
-        mel = torch.where(hit.unsqueeze(-1), mel.mean(dim=(1, 2), keepdim=True), mel)
-    return mel
+from tiny_omni.trainee import Trainee
 
 
 def learning_rate(step: int, start: int, end: int, peak: float, decay: float) -> float:
@@ -179,20 +92,14 @@ def train(args: argparse.Namespace) -> None:
         joint = state["step"] >= args.pretrain
         stop = total if joint else args.pretrain
         _phase(args, trainee, averaged, optimizer, state, stop, joint, device, checkpoint)
-    if _rank() == 0:
+    if rank() == 0:
         trainee.omni.load_state_dict(averaged.state_dict())
         _report(work, state, trainee, device)
         save(trainee, args.output)
+        record = _record(args, state)
+        (args.output / "training.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def _phase(args, trainee, averaged, optimizer, state, stop, joint, device, checkpoint) -> None:
@@ -201,8 +108,8 @@ def _phase(args, trainee, averaged, optimizer, state, stop, joint, device, check
     stream = Stream(
         Packer(trainee.tokenizer),
         seed=args.seed,
-        first=state["step"] * _processes() + _rank(),
-        stride=_processes(),
+        first=state["step"] * processes() + rank(),
+        stride=processes(),
         ask=joint,
         long=0.45 if joint and progress >= args.short else 0.0,
         seconds=args.batch_seconds,
@@ -220,7 +127,7 @@ def _phase(args, trainee, averaged, optimizer, state, stop, joint, device, check
     clock = time.perf_counter()
     for batch in loader:
         step = state["step"]
-        torch.manual_seed((args.seed * 1_000_003 + step) * _processes() + _rank())
+        torch.manual_seed((args.seed * 1_000_003 + step) * processes() + rank())
         decay = args.decay if joint else 0.0
         rate = learning_rate(step, start, stop, args.rate, decay)
         losses = _step(trainee, optimizer, batch.to(device), joint, rate)
@@ -228,7 +135,7 @@ def _phase(args, trainee, averaged, optimizer, state, stop, joint, device, check
         for name, value in losses.items():
             sums[name] += value
         state["step"] += 1
-        if _rank() != 0:
+        if rank() != 0:
             if state["step"] >= lengthen:
                 break
             continue
@@ -268,57 +175,10 @@ def _step(
             losses["answer"], losses["right"] = tokens.mean(), right.float().mean()
             total = losses["answer"] + 0.5 * total
     total.backward()
-    _share_gradients(trainee)
+    share_gradients(trainee)
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
     optimizer.step(rate)
     return {name: value.item() for name, value in losses.items()}
-
-
-def _share_gradients(trainee: Trainee) -> None:
-    """Average the gradients over the processes, in one exchange."""
-    if not dist.is_initialized():
-        return
-    gradients = [p.grad for p in trainee.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
-
-
-class Optimizers:
-    """Muon for the matrices inside the layers, AdamW for everything else, as one."""
-
-    def __init__(self, trainee: Trainee) -> None:
-        layers = (trainee.omni.model.audio_tower.layers, trainee.omni.model.language_model.layers)
-        inside = [p for stack in layers for p in stack.parameters() if p.ndim == 2]
-        known = set(inside)
-        others = [p for p in trainee.parameters() if p not in known]
-        groups = [
-            {"params": [p for p in others if p.ndim >= 2], "weight_decay": 0.05},
-            {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self._all = (
-            torch.optim.Muon(inside, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(groups, betas=(0.9, 0.98)),
-        )
-
-    def step(self, rate: float) -> None:
-        """Update all parameters at one learning rate, and drop the gradients."""
-        for optimizer in self._all:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> list[dict]:
-        """The states of both."""
-        return [optimizer.state_dict() for optimizer in self._all]
-
-    def load_state_dict(self, states: list[dict]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        for optimizer, state in zip(self._all, states, strict=True):
-            optimizer.load_state_dict(state)
 
 
 @torch.no_grad()
@@ -359,6 +219,21 @@ def _log(work: Path, entry: dict) -> None:
     print(line, flush=True)
     with (work / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(line + "\n")
+
+
+def _record(args: argparse.Namespace, state: dict) -> dict:
+    """How this model was trained: settings, how long it took on what, library versions."""
+    settings = {k: v for k, v in vars(args).items() if k not in ("output", "work")}
+    return {
+        "settings": settings,
+        "processes": processes(),
+        "steps": state["step"],
+        "hours": round(state["seconds"] / 3600, 2),
+        "machine": (
+            torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.machine()} CPU"
+        ),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
 
 
 def save(trainee: Trainee, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Scenes: deterministic, unambiguous, and made of the split's own clips."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -58,7 +60,7 @@ def test_scene_is_sound(bank, seconds):
         assert len(set(kinds)) == len(kinds)
         spans = sorted((p.start, p.end) for item in scene.items for p in item.clips)
         assert spans[-1][1] <= len(scene.samples)
-        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("need", [*KINDS, "bed"])

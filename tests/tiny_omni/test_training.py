@@ -10,7 +10,8 @@ from tiny_omni.batches import FRAME_HEADS, IGNORE, SOUNDS, Packer, frame_labels,
 from tiny_omni.clips import Bank
 from tiny_omni.questions import questions
 from tiny_omni.scenes import compose
-from tiny_omni.train import Trainee, learning_rate, train
+from tiny_omni.train import learning_rate, train
+from tiny_omni.trainee import Trainee
 
 
 @pytest.fixture(scope="module")
