@@ -50,6 +50,8 @@ FRAME_HEADS = {
     "bed": len(BEDS) + 1,
 }
 IGNORE = -100
+#: Reading digits off in order is what the decoder learns last.
+_WEIGHTS = {"digits": 3.0, "reasoning": 2.0}
 _SOUND_ID = {name: index for index, name in enumerate(SOUNDS)}
 _EMOTION_ID = {name: index for index, name in enumerate(EMOTIONS)}
 _BED_ID = {name: index for index, name in enumerate(BEDS)}
@@ -71,6 +73,8 @@ class Batch:
     """LongTensor [B, L]: 0 the shared prefix, 1.. the questions, -1 padding."""
     labels: torch.Tensor
     """LongTensor [B, L]: the next token where it belongs to an answer, else -100."""
+    weights: torch.Tensor
+    """Float [B, L]: what the loss at a label counts."""
     tasks: list[list[str]]
     """The tasks of each row's questions, in segment order."""
 
@@ -102,7 +106,7 @@ class Packer:
         """Pack scenes of one length; ``asked`` may hold empty lists (encoder training)."""
         rows = [self._row(scene, row) for scene, row in zip(scenes, asked, strict=True)]
         length = max(len(row[0]) for row in rows)
-        fills = (self._pad, 0, -1, IGNORE)
+        fills = (self._pad, 0, -1, IGNORE, 0.0)
         columns = [
             torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows])
             for i, fill in enumerate(fills)
@@ -110,17 +114,17 @@ class Packer:
         labelled = [frame_labels(scene) for scene in scenes]
         return Batch(
             torch.from_numpy(np.stack([scene.samples for scene in scenes])),
-            {name: torch.stack([labels[name] for labels in labelled]) for name in FRAME_HEADS},
+            {name: torch.stack([labels[name] for labels in labelled]) for name in labelled[0]},
             *columns,
             [[question.task for question in row] for row in asked],
         )
 
-    def _row(self, scene: Scene, asked: list[Question]) -> tuple[list[int], ...]:
+    def _row(self, scene: Scene, asked: list[Question]) -> tuple[list, ...]:
         audio = [self._audio] * (len(scene.samples) // TOKEN_SAMPLES)
         ids = self._before + audio + self._after
         start = len(ids)
         positions, segments = list(range(start)), [0] * start
-        labels = [IGNORE] * start
+        labels, weights = [IGNORE] * start, [0.0] * start
         for number, question in enumerate(asked, 1):
             prompt = self._encode(question.prompt + self._tail)
             answer = self._encode(question.answer) + self._end
@@ -129,21 +133,27 @@ class Packer:
             positions += range(start, start + size)
             segments += [number] * size
             labels += [IGNORE] * (len(prompt) - 1) + answer
-        return ids, positions, segments, labels
+            weights += [_WEIGHTS.get(question.task, 1.0)] * size
+        return ids, positions, segments, labels, weights
 
 
 def frame_labels(scene: Scene) -> dict[str, torch.Tensor]:
-    """What sounds in each 40 ms frame: LongTensor [N_a] per head, -100 where undefined."""
+    """What sounds in each 40 ms frame: LongTensor [N_a] per head, -100 where undefined.
+
+    Beside the encoder's heads, ``ordinal``: which digit of the sequence it is, from 0.
+    """
     count = len(scene.samples) // TOKEN_SAMPLES
-    frames = {name: torch.full((count,), IGNORE) for name in FRAME_HEADS}
+    frames = {name: torch.full((count,), IGNORE) for name in (*FRAME_HEADS, "ordinal")}
     frames["sound"].zero_()
     frames["bed"].fill_(_BED_ID[scene.bed.label] if scene.bed else len(BEDS))
     for item in scene.items:
-        for placed in item.clips:
+        for number, placed in enumerate(item.clips):
             clip = placed.clip
             span = slice(round(placed.start / TOKEN_SAMPLES), round(placed.end / TOKEN_SAMPLES))
             name = "english" if clip.kind == "english" else f"{clip.kind}/{clip.label}"
             frames["sound"][span] = _SOUND_ID[name]
+            if clip.kind == "digit":
+                frames["ordinal"][span] = number
             if clip.emotion:
                 frames["emotion"][span] = _EMOTION_ID[clip.emotion]
             if clip.gender:
@@ -208,5 +218,5 @@ class Stream(IterableDataset):
     def _length(self, rng: random.Random) -> float:
         draw = rng.random()
         if draw >= self.long:
-            return 6.0 + 0.4 * rng.randrange(11)
+            return 4.0 + 0.4 * rng.randrange(11)
         return 10.0 + 0.8 * rng.randrange(13 if draw >= self.long / 3 else 26)

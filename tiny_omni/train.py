@@ -61,7 +61,7 @@ def validate(
         asked = [questions(scene, f"validation/{number}") for scene in scenes]
         batch = packer(scenes, asked).to(device)
         with torch.autocast(device.type, torch.bfloat16):
-            _, right = trainee.answers(trainee.encode(batch), batch)
+            _, right, _ = trainee.answers(trainee.encode(batch), batch)
         wanted = (batch.labels != IGNORE).nonzero().tolist()
         whole: dict[tuple[int, int], bool] = {}
         for (row, column), ok in zip(wanted, right.tolist(), strict=True):
@@ -171,9 +171,12 @@ def _step(
         losses = trainee.frame_loss(embedded, batch)
         total = losses["sound"] + 0.3 * (losses["emotion"] + losses["gender"] + losses["bed"])
         if joint:
-            tokens, right = trainee.answers(functional.dropout(embedded, 0.05), batch)
-            losses["answer"], losses["right"] = tokens.mean(), right.float().mean()
-            total = losses["answer"] + 0.5 * total
+            dropped = functional.dropout(embedded, 0.05)
+            tokens, right, losses["ordinal"] = trainee.answers(dropped, batch)
+            weights = batch.weights[batch.labels != IGNORE]
+            losses["answer"] = (tokens * weights).sum() / weights.sum()
+            losses["right"] = right.float().mean()
+            total = losses["answer"] + 0.5 * (total + losses["ordinal"])
     total.backward()
     share_gradients(trainee)
     nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)

@@ -13,6 +13,7 @@ from tiny_omni import AUDIO_DIR
 from tiny_omni.architecture import make_feature_extractor, make_model, make_tokenizer
 from tiny_omni.batches import FRAME_HEADS, IGNORE, Batch, log_mel
 from tiny_omni.questions import corpus
+from tiny_omni.scenes import MAX_DIGITS
 
 
 class Trainee(nn.Module):
@@ -32,6 +33,7 @@ class Trainee(nn.Module):
         self.omni.model.language_model.set_attn_implementation("sdpa_float32")
         width = self.omni.config.audio_config.output_dim
         self.heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in FRAME_HEADS.items()})
+        self.ordinal = nn.Linear(self.omni.config.text_config.hidden_size, MAX_DIGITS)
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """Audio embeddings [B, N_a, D]."""
@@ -54,8 +56,14 @@ class Trainee(nn.Module):
             losses[name] = total / (target != IGNORE).sum().clamp(min=1)
         return losses
 
-    def answers(self, embedded: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token losses and correctness at the answer positions, each [number of positions]."""
+    def answers(
+        self, embedded: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Token losses and correctness at the answer positions [n], and the loss of the ordinals.
+
+        The latter is the decoder's frame-level loss: in the middle of its depth, audio tokens shall
+        know which digit of the sequence they belong to, the first or the second or …
+        """
         decoder = self.omni.model.language_model
         inputs = decoder.embed_tokens(batch.ids)
         audio = batch.ids == self.tokenizer.audio_token_id
@@ -65,12 +73,18 @@ class Trainee(nn.Module):
             attention_mask={"full_attention": packed_mask(batch.segments)},
             position_ids=batch.positions.expand(3, -1, -1),
             use_cache=False,
-        ).last_hidden_state
+            output_hidden_states=True,
+        )
+        middle = out.hidden_states[len(out.hidden_states) // 2 + 1]
+        ordinals = self.ordinal(middle[audio]).float()
+        ordinal = functional.cross_entropy(
+            ordinals, batch.frames["ordinal"].flatten(), ignore_index=IGNORE, reduction="sum"
+        ) / (batch.frames["ordinal"] != IGNORE).sum().clamp(min=1)
         wanted = batch.labels != IGNORE
-        logits = self.omni.lm_head(out[wanted]).float()
+        logits = self.omni.lm_head(out.last_hidden_state[wanted]).float()
         target = batch.labels[wanted]
         loss = functional.cross_entropy(logits, target, reduction="none")
-        return loss, logits.argmax(-1) == target
+        return loss, logits.argmax(-1) == target, ordinal
 
 
 def sdpa_float32(module, query, key, value, attention_mask, scaling, **_):

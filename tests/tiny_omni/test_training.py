@@ -38,7 +38,7 @@ def test_features_are_those_of_the_extractor(trainee, scenes):
 def test_packed_questions_score_as_separate_prompts(trainee, scenes):
     asked = [questions(scene, 0) for scene in scenes]
     packed = Packer(trainee.tokenizer)(scenes, asked)
-    losses, _ = trainee.answers(trainee.encode(packed), packed)
+    losses, _, _ = trainee.answers(trainee.encode(packed), packed)
     template = trainee.tokenizer.chat_template
     frontend = Qwen25OmniFrontEnd(trainee.tokenizer, trainee.extractor, template)
     # the training-only attention takes its mask from the packed batch and makes none itself
@@ -59,7 +59,9 @@ def test_packed_questions_score_as_separate_prompts(trainee, scenes):
 
 def test_frame_labels_name_what_sounds(scenes):
     labels = frame_labels(scenes[0])
-    assert set(labels) == set(FRAME_HEADS)
+    assert set(labels) == {*FRAME_HEADS, "ordinal"}
+    said = len(scenes[0].item("digits").clips)
+    assert labels["ordinal"][labels["ordinal"] != IGNORE].unique().tolist() == list(range(said))
     first = scenes[0].item("digits").clips[0]
     middle = (first.start + first.end) // 2 // 640
     assert SOUNDS[labels["sound"][middle]] == f"digit/{first.clip.label}"

@@ -1,0 +1,196 @@
+"""``headrouter calibrate``: from a model and samples to a profile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import typer
+
+from calibrate import inspection, models
+from calibrate.ablation import ablate
+from calibrate.bundling import bundle
+from calibrate.console import STDERR, say
+from calibrate.heldout import report
+from calibrate.models import Loaded
+from calibrate.outputs import claim
+from calibrate.progress import Progress
+from calibrate.samples import FOLDS, GROUPS, Sample, manifest_samples, shipped_samples
+from calibrate.search import Material, choose
+from calibrate.stability import LENGTHS, by_length, stability
+from calibrate.workbench import Bench
+from headrouter_core import scoring
+from headrouter_core.errors import UsageError
+from headrouter_core.profile import Profile
+
+DEFAULT_LAYER = 2
+#: Samples a category that stand for "half of the calibration split" with the shipped scenes: the
+#: split has about 50 clips for each of its ten tasks.
+HALF_OF_SPLIT = 25
+
+
+def calibrate(
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    *,
+    layer: int,
+    ratios: Sequence[float],
+    seed: int,
+    progress: Progress,
+    other_lengths: Sequence[Sample] = (),
+    again: Callable[[int, int], list[Sample]] | None = None,
+    sizes: tuple[int, int] = (10, HALF_OF_SPLIT),
+) -> Profile:
+    """Run the whole procedure on ``samples`` and return the profile.
+
+    ``other_lengths`` are samples of other durations, used only to report how the mixing moves with
+    length; ``again`` draws other samples (per category, seed) to report how stable the result is.
+    Raises ``UsageError`` for ratios that prune nothing or stand twice, and for samples that leave a
+    fold, a group or the report empty.
+    """
+    check_ratios(ratios)
+    check_samples(samples)
+    with progress.stage("Encoding samples", len(samples) + len(other_lengths)) as tick:
+        benches = prepare(loaded, samples, layer, tick)
+        others = prepare(loaded, other_lengths, layer, tick)
+    chosen_on = [bench for bench in benches if not bench.sample.held_out]
+    held_out = [bench for bench in benches if bench.sample.held_out]
+    with progress.stage("Head ablation", len(chosen_on)) as tick:
+        material = Material(chosen_on, ablate(chosen_on, ratios, tick))
+    choices = choose(material, ratios, progress)
+    fitted = choices.fit(material)
+    with progress.stage("Held-out report", len(held_out)) as tick:
+        results = report(held_out, fitted, ratios, seed, tick)
+    results["by_length"] = by_length([*chosen_on, *others], fitted)
+    if again is not None:
+        results["stability"] = stability(
+            loaded, again, sizes, choices, layer=layer, ratios=ratios, progress=progress
+        )
+    return bundle(loaded, samples, material, choices, fitted, results, layer, ratios, seed)
+
+
+def prepare(
+    loaded: Loaded, samples: Sequence[Sample], layer: int, tick: Callable[[], None]
+) -> list[Bench]:
+    """Run layers 0..M-1 once for every sample."""
+    benches = []
+    for sample in samples:
+        benches.append(Bench(loaded, sample, layer))
+        tick()
+    return benches
+
+
+def check_ratios(ratios: Sequence[float]) -> None:
+    """Raise ``UsageError`` unless every ratio prunes and none stands twice."""
+    for ratio in ratios:
+        if scoring.exact_ratio(ratio) == 0:
+            raise UsageError("ratio 0 prunes nothing; calibrate at ratios such as 0.6,0.9")
+    if not ratios or len(set(ratios)) != len(ratios):
+        raise UsageError(f"ratios {list(ratios)}: give one or more, each once")
+
+
+def check_samples(samples: Sequence[Sample]) -> None:
+    """Raise ``UsageError`` where a group lacks folds, or the report samples."""
+    present = {(sample.fold, sample.group) for sample in samples}
+    for group in GROUPS:
+        folds = [fold for fold in range(FOLDS) if (fold, group) in present]
+        if len(folds) < FOLDS:
+            raise UsageError(
+                f"the {group} samples fill {len(folds)} of the {FOLDS} folds of the "
+                "cross-validation; raise --per-category or --limit, or add recordings"
+            )
+    if not any(sample.held_out for sample in samples):
+        raise UsageError("no sample is left for the report; raise --limit or add recordings")
+
+
+def limited(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """At most ``limit`` samples: tasks in turn, and in each to estimate and to report in turn."""
+    if limit is None or limit >= len(samples):
+        return list(samples)
+    queues = []
+    for task in dict.fromkeys(sample.task for sample in samples):
+        mine = [sample for sample in samples if sample.task == task]
+        used = [sample for sample in mine if not sample.held_out]
+        kept_out = [sample for sample in mine if sample.held_out]
+        turns = zip_longest(used, kept_out)
+        queues.append([sample for turn in turns for sample in turn if sample is not None])
+    in_turn = [sample for turn in zip_longest(*queues) for sample in turn if sample is not None]
+    return in_turn[:limit]
+
+
+def run(
+    *,
+    model: str,
+    revision: str | None,
+    data: Path | None,
+    per_category: int,
+    ratios: tuple[float, ...],
+    layer: int | None,
+    device: str,
+    dtype: str,
+    seed: int,
+    limit: int | None,
+    output: Path | None,
+    force: bool,
+    stability: bool,
+    as_json: bool,
+    trust_remote_code: bool,
+) -> None:
+    """The command: check everything cheap first, calibrate, write, and show what came out."""
+    check_ratios(ratios)
+    output = output or Path(f"{models.source(model).name}.safetensors")
+    claim(output, force=force, inputs=[data] if data else [])
+
+    def draw(count: int, number: int) -> list[Sample]:
+        if data is None:
+            return shipped_samples(count, seed=number)
+        return manifest_samples(data, count, seed=number)
+
+    samples = limited(draw(per_category, seed), limit)
+    check_samples(samples)
+    loaded = models.load(
+        model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+    )
+    for reason in loaded.reasons:
+        say(reason)
+    others = [] if data else _other_lengths(seed)
+    with Progress(STDERR) as progress:
+        profile = calibrate(
+            loaded,
+            samples,
+            layer=layer or DEFAULT_LAYER,
+            ratios=ratios,
+            seed=seed,
+            progress=progress,
+            other_lengths=others,
+            again=draw if stability else None,
+            sizes=_sizes(per_category, samples, data),
+        )
+    profile.save(output, force=force)
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), **inspection.to_json(profile)}))
+        return
+    inspection.show_outcome(profile, inspection.stdout())
+    typer.echo(f"\nWrote {output}; look closer with: headrouter inspect {output}")
+
+
+def _other_lengths(seed: int) -> list[Sample]:
+    """Two scenes a task of each other length, from the clips that choices are made on."""
+    return [
+        sample
+        for seconds in LENGTHS
+        if seconds != 10.0
+        for sample in shipped_samples(2, seed=seed, seconds=seconds, report=False)
+    ]
+
+
+def _sizes(per_category: int, samples: Sequence[Sample], data: Path | None) -> tuple[int, int]:
+    """Samples a category of the small and of the large fit that ``--stability`` compares."""
+    if data is None:
+        return per_category, HALF_OF_SPLIT
+    counts: dict[str, int] = {}
+    for sample in samples:
+        counts[sample.task] = counts.get(sample.task, 0) + (not sample.held_out)
+    return per_category, max(per_category, max(counts.values()))

@@ -1,0 +1,1 @@
+"""The commands' options; what a command does is imported when it runs."""

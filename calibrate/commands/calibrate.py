@@ -1,0 +1,92 @@
+"""``headrouter calibrate``: the options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calibrate.commands.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Layer,
+    Model,
+    Revision,
+    Seed,
+    TrustRemoteCode,
+)
+
+
+def calibrate(
+    model: Model = "tiny-omni",
+    revision: Revision = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="JSONL manifest, or folder with metadata.csv or .jsonl; default: shipped scenes.",
+        ),
+    ] = None,
+    per_category: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples a category to estimate on.")
+    ] = 10,
+    ratios: Annotated[
+        str, typer.Option(metavar="R,R", help="Pruning ratios of the head ablation.")
+    ] = "0.6,0.9",
+    layer: Layer = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Use at most N samples in all.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: ./<model>.safetensors."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    stability: Annotated[
+        bool,
+        typer.Option("--stability", help="Also measure how stable the result is (much slower)."),
+    ] = False,
+    as_json: AsJson = False,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Estimate a model's profile from about ten samples a category."""
+    wanted = _parse_ratios(ratios)
+    from calibrate import calibration
+
+    calibration.run(
+        model=model,
+        revision=revision,
+        data=data,
+        per_category=per_category,
+        ratios=wanted,
+        layer=layer,
+        device=device,
+        dtype=dtype,
+        seed=seed,
+        limit=limit,
+        output=output,
+        force=force,
+        stability=stability,
+        as_json=as_json,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def _parse_ratios(text: str) -> tuple[float, ...]:
+    """Return the ratios of a comma-separated list.
+
+    Raises:
+        UsageError: one of them is no number in [0, 1), or given twice.
+    """
+    from headrouter_core.errors import UsageError
+    from headrouter_core.scoring import exact_ratio
+
+    exact = [exact_ratio(part.strip()) for part in text.split(",")]
+    if len(set(exact)) < len(exact):
+        raise UsageError(f"--ratios {text} names a ratio twice; give each once")
+    return tuple(float(ratio) for ratio in exact)

@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="tiny-omni, qwen2.5-omni-3b, qwen2.5-omni-7b, a Hub id, or a local folder.",
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(metavar="REV", help="Branch, tag or commit of a model on the Hub."),
+]
+Layer = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="M", help="Pruning layer: the first that sees only kept tokens."),
+]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
+Dtype = Annotated[str, typer.Option(metavar="DTYPE", help="auto, float32, bfloat16 or float16.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all that is drawn.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let code from the model's repository run.")
+]

@@ -1,0 +1,99 @@
+"""``headrouter prune``: the options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calibrate.commands.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Layer,
+    Model,
+    Revision,
+    Seed,
+    TrustRemoteCode,
+)
+
+
+def prune(
+    audio: Annotated[
+        list[Path], typer.Argument(metavar="AUDIO", help="Recordings: wav, flac, ogg, mp3, …")
+    ],
+    ratio: Annotated[
+        float, typer.Option(metavar="R", help="Fraction of audio tokens to remove, in [0, 1).")
+    ] = 0.6,
+    question: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What to ask; default: a transcription.")
+    ] = None,
+    model: Model = "tiny-omni",
+    revision: Revision = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Profile; default: ./<model>.safetensors, else the one shipped for the model.",
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="headrouter, frame, random, …; an unknown name lists all."
+        ),
+    ] = "headrouter",
+    layer: Layer = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Longest answer, in tokens.")
+    ] = 256,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw spectrogram, importance and kept tokens."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write indices, importance and times as safetensors.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace existing files; use a profile that does not fit the model."
+        ),
+    ] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    trust_remote_code: TrustRemoteCode = False,
+) -> None:
+    """Ask a question with most audio tokens removed, and without."""
+    from calibrate import prune_command
+
+    prune_command.run(
+        prune_command.Request(
+            audio=tuple(audio),
+            ratio=ratio,
+            question=question,
+            model=model,
+            revision=revision,
+            profile=profile,
+            method=method,
+            layer=layer,
+            max_new_tokens=max_new_tokens,
+            plot=plot,
+            output=output,
+            force=force,
+            device=device,
+            dtype=dtype,
+            seed=seed,
+            as_json=as_json,
+            trust_remote_code=trust_remote_code,
+        )
+    )

@@ -1,0 +1,21 @@
+"""What goes wrong offline: branches of the core's error tree."""
+
+from __future__ import annotations
+
+from headrouter_core.errors import HeadRouterError, UsageError
+
+
+class AudioError(HeadRouterError):
+    """A recording cannot be decoded whole, or is too long or too short for the model."""
+
+
+class MissingAudioError(AudioError, UsageError):
+    """The path of a recording does not name a file."""
+
+
+class ModelError(HeadRouterError):
+    """A model cannot be had or loaded: offline, gated, incomplete, damaged."""
+
+
+class SomeFailedError(HeadRouterError):
+    """Some inputs of many failed and were reported; the others were done."""

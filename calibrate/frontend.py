@@ -1,0 +1,186 @@
+"""Front ends: from audio and a question to a model's inputs. One small file a family.
+
+The core takes what a model's ``generate`` takes; here is where that comes from. A family's front
+end makes the inputs that the family's own processor would make, and compares how many audio tokens
+there should be with how many there are: audio is never cut, stretched or dropped without a word.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from calibrate import hub
+from calibrate.errors import AudioError, ModelError
+from headrouter_core.errors import UnsupportedModelError, UsageError
+
+#: ``model_type`` of a checkpoint's configuration -> module whose ``FRONT_END`` is its front end.
+FRONT_ENDS = {
+    "qwen2_5_omni": "calibrate.frontends.qwen2_5_omni",
+    "qwen2_5_omni_thinker": "calibrate.frontends.qwen2_5_omni",
+}
+
+
+class FrontEnd(abc.ABC):
+    """What one family takes for audio and text; see :mod:`calibrate.frontends.qwen2_5_omni`."""
+
+    #: Name of the transformers class that hears and answers.
+    model_class: ClassVar[str]
+    #: Checkpoint keys that begin so belong to parts that ``model_class`` does without.
+    unused_weights: ClassVar[tuple[str, ...]] = ()
+
+    tokenizer: Any
+    sample_rate: int
+    max_seconds: float
+    """The longest audio that the model takes whole."""
+    seconds_per_token: float
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        revision: str | None = None,
+        *,
+        trust_remote_code: bool = False,
+    ) -> FrontEnd:
+        """Load the front end of a checkpoint: a local folder or a Hub repository.
+
+        Raises:
+            UnsupportedModelError: no front end knows this kind of model.
+            ModelError: it cannot be fetched, or lacks a file.
+        """
+        local = os.path.isdir(path)
+        folder = Path(path) if local else hub.fetch(str(path), revision, code=trust_remote_code)
+        return front_end(read_config(folder)).from_folder(folder, trust_remote_code)
+
+    @classmethod
+    @abc.abstractmethod
+    def from_folder(cls, folder: Path, trust_remote_code: bool) -> FrontEnd:
+        """Load from a local folder that is known to be of this family."""
+
+    @classmethod
+    def model_config(cls, config: Any) -> Any:
+        """Return the part of a checkpoint's configuration that ``model_class`` is built from."""
+        return config
+
+    @abc.abstractmethod
+    def check_model(self, model: Any) -> None:
+        """Raise a ModelError unless the loaded model reads tokens as this front end writes them."""
+
+    @abc.abstractmethod
+    def audio_tokens(self, samples: int) -> int:
+        """Return how many audio tokens so many samples at ``sample_rate`` become."""
+
+    @abc.abstractmethod
+    def inputs(
+        self,
+        audios: Sequence[np.ndarray],
+        prompt: str,
+        system: str | None = None,
+        answer: str | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Return the model's inputs for one conversation: the audios, then the prompt.
+
+        Args:
+            audios: float32 [n] each, mono at ``sample_rate``.
+            prompt: the question.
+            system: replaces the chat template's own system prompt.
+            answer: appended behind the prompt with its end of turn, as the model would have to
+                generate it; the tokens of the prompt are the same with and without.
+
+        Raises:
+            AudioError: an audio is longer or shorter than the model takes.
+            UsageError: no prompt, or text that holds one of the model's control tokens.
+        """
+
+    def batch(self, rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Join inputs to a batch: token rows are padded on the left, audios are concatenated."""
+        if not rows:
+            raise UsageError("there is nothing to batch; give at least one row of inputs")
+        length = max(row["input_ids"].shape[1] for row in rows)
+        fills = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0}
+        batch = {}
+        for name in rows[0]:
+            parts = [row[name] for row in rows]
+            if name in fills:
+                parts = [
+                    torch.nn.functional.pad(part, (length - part.shape[1], 0), value=fills[name])
+                    for part in parts
+                ]
+            batch[name] = torch.cat(parts)
+        return batch
+
+    def decode(self, ids: torch.Tensor) -> str:
+        """Return the text of generated tokens [n], without control tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def check_audio(self, audio: np.ndarray) -> None:
+        """Raise unless the model takes this audio whole and it becomes at least one token."""
+        if audio.ndim != 1:
+            raise AudioError(f"audio has shape {audio.shape}; give mono samples [n]")
+        seconds = len(audio) / self.sample_rate
+        if seconds > self.max_seconds:
+            raise AudioError(
+                f"the audio is {seconds:.2f} s long ({len(audio)} samples at {self.sample_rate} Hz)"
+                f" and this model takes at most {self.max_seconds:g} s; cut it into parts"
+            )
+        if self.audio_tokens(len(audio)) < 1:
+            raise AudioError(
+                f"the audio is {seconds * 1000:.0f} ms long, too short to become one audio token"
+                f" of {self.seconds_per_token * 1000:g} ms"
+            )
+
+    def check_text(self, *texts: str | None) -> None:
+        """Raise where a text holds what the model would read as a control token."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        control = {token.content for token in added if token.special}
+        for text in filter(None, texts):
+            found = next((token for token in sorted(control) if token in text), None)
+            if found is not None:
+                raise UsageError(
+                    f"the text holds {found!r}, which this model reads as a control token;"
+                    " leave it out"
+                )
+
+
+def front_end(config: dict[str, Any]) -> type[FrontEnd]:
+    """Return the front end for a checkpoint's ``config.json``.
+
+    Raises:
+        UnsupportedModelError: listing the kinds of model that are known.
+    """
+    kind = config.get("model_type")
+    if kind not in FRONT_ENDS:
+        raise UnsupportedModelError(
+            f"no front end for models of type {kind!r}; known are {', '.join(sorted(FRONT_ENDS))}"
+        )
+    return importlib.import_module(FRONT_ENDS[kind]).FRONT_END
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return ``config.json`` of a checkpoint.
+
+    Raises:
+        ModelError: there is none, or it is no JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} holds no config.json, so it is no model; give the folder that"
+            " save_pretrained wrote or that was downloaded from the Hub"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); download the model again") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is not a JSON object; download the model again")
+    return config

@@ -1,0 +1,1 @@
+"""One file a model family; :data:`calibrate.frontend.FRONT_ENDS` lists them."""

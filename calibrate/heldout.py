@@ -1,0 +1,122 @@
+"""The report: the finished profile on samples that took no part in any choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from calibrate.fitting import bootstrap_interval
+from calibrate.search import Fitted
+from calibrate.workbench import Bench, kept_by_frame
+
+METHODS = ("headrouter", "uniform weights", "frame")
+RIVALS = METHODS[1:]
+
+
+def report(
+    benches: Sequence[Bench],
+    fitted: Fitted,
+    ratios: Sequence[float],
+    seed: int,
+    tick: Callable[[], None],
+) -> dict[str, Any]:
+    """Loss and accuracy of no pruning, the routed profile, uniform weights and Frame.
+
+    Differences are profile minus rival, paired by sample, with 95 % intervals from a bootstrap over
+    clusters. An interval that contains 0 is a tie. Accuracy is exact greedy answers.
+    """
+    clusters = [bench.sample.cluster for bench in benches]
+    whole, pruned = [], []
+    for bench in benches:
+        whole.extend(bench.outcomes([torch.arange(bench.audio_tokens)]))
+        sets = [
+            kept
+            for ratio in ratios
+            for kept in (
+                fitted.kept(bench, ratio),
+                fitted.kept(bench, ratio, uniform=True),
+                kept_by_frame(bench.audio_tokens, ratio),
+            )
+        ]
+        pruned.append(bench.outcomes(sets))
+        tick()
+    shape = (len(benches), len(ratios), len(METHODS))
+    nll = np.array([[outcome.nll for outcome in row] for row in pruned]).reshape(shape)
+    right = np.array([[outcome.right for outcome in row] for row in pruned]).reshape(shape)
+    return {
+        "samples": len(benches),
+        "unpruned": {
+            "nll": _mean([outcome.nll for outcome in whole]),
+            "accuracy": _mean([outcome.right for outcome in whole]),
+        },
+        "ratios": {
+            f"{ratio:g}": {
+                "nll": dict(zip(METHODS, map(_mean, nll[:, i].T), strict=True)),
+                "accuracy": dict(zip(METHODS, map(_mean, right[:, i].T), strict=True)),
+                "against": {
+                    rival: _difference(nll[:, i, 0] - nll[:, i, 1 + j], clusters, seed)
+                    for j, rival in enumerate(RIVALS)
+                },
+            }
+            for i, ratio in enumerate(ratios)
+        },
+        "by_task": _by_task(benches, whole, nll, right, ratios),
+    }
+
+
+def verdicts(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """(verdict, plain sentence) for each ratio and rival; the verdict is better, worse or tie."""
+    words = {"better": "better than", "worse": "WORSE than", "tie": "no better than (a tie with)"}
+    return [
+        (
+            against["verdict"],
+            f"At ratio {ratio} the profile is {words[against['verdict']]} {rival}: NLL "
+            f"{against['difference']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
+            " nats/token.",
+        )
+        for ratio, entry in results["ratios"].items()
+        for rival, against in entry["against"].items()
+    ]
+
+
+def _difference(values: np.ndarray, clusters: list[str], seed: int) -> dict[str, Any]:
+    low, high = bootstrap_interval(values, clusters, np.random.default_rng(seed))
+    verdict = "better" if high < 0 else "worse" if low > 0 else "tie"
+    return {
+        "difference": _rounded(float(values.mean())),
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "verdict": verdict,
+    }
+
+
+def _by_task(benches, whole, nll, right, ratios) -> dict[str, Any]:
+    tasks = list(dict.fromkeys(bench.sample.task for bench in benches))
+    table = {}
+    for task in tasks:
+        rows = [index for index, bench in enumerate(benches) if bench.sample.task == task]
+        table[task] = {
+            "samples": len(rows),
+            "unpruned": _mean([whole[index].right for index in rows]),
+            "nll": {
+                f"{ratio:g}": dict(zip(METHODS, map(_mean, nll[rows, i].T), strict=True))
+                for i, ratio in enumerate(ratios)
+            },
+            "accuracy": {
+                f"{ratio:g}": dict(zip(METHODS, map(_mean, right[rows, i].T), strict=True))
+                for i, ratio in enumerate(ratios)
+            },
+        }
+    return table
+
+
+def _mean(values) -> float:
+    return _rounded(float(np.mean(values)))
+
+
+def _rounded(value: float) -> float:
+    """Six decimals: more would only store rounding noise in the file."""
+    return round(value, 6)

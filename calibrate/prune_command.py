@@ -1,0 +1,224 @@
+"""``headrouter prune``: ask about recordings with most audio tokens removed, and without."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibrate import models
+from calibrate.asking import answer, prefill_seconds
+from calibrate.audio import load_audio
+from calibrate.console import say, working
+from calibrate.errors import AudioError, ModelError, SomeFailedError
+from calibrate.loudness import token_loudness
+from calibrate.models import Loaded
+from calibrate.prune_request import Request
+from calibrate.prune_result import Result, to_bytes, to_json
+from calibrate.prune_text import describe
+from headrouter_core import bundle, families, prune
+from headrouter_core.errors import HeadRouterError, ProfileError, PruningError, UsageError
+from headrouter_core.profile import Profile
+from headrouter_core.pruning import DEFAULT_LAYER
+from headrouter_core.selectors import Selector, get_selector
+from headrouter_core.shipped import load_profile, shipped_profiles
+
+QUESTION = "Transcribe the audio."
+#: What tiny-omni is asked unless a question is given, and what it should not be asked.
+EMBEDDED_QUESTION = "Which digits are spoken?"
+EMBEDDED_NOTE = (
+    "tiny-omni is a small model for trying things out: it knows English digits, six wake words, ten"
+    " coffee orders and ten German sentences, and tells sound events, backgrounds, instruments,"
+    " emotion and gender apart; it cannot transcribe free speech (--model qwen2.5-omni-3b can)"
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """The kind of selector and the layer that a request comes down to."""
+
+    kind: Callable[..., Selector]
+    layer: int
+    profile: Profile | None
+    seed: int
+
+    def selector(self, loaded: Loaded, samples: np.ndarray) -> Selector:
+        """Build the selector for one recording from what its kind takes."""
+        frontend = loaded.frontend
+        offers: dict[str, Callable[[], Any]] = {
+            "profile": lambda: self.profile,
+            "seed": lambda: self.seed,
+            "loudness": lambda: [
+                token_loudness(
+                    samples,
+                    frontend.audio_tokens(len(samples)),
+                    frontend.seconds_per_token * frontend.sample_rate,
+                )
+            ],
+        }
+        takes = inspect.signature(self.kind).parameters
+        return self.kind(**{name: offer() for name, offer in offers.items() if name in takes})
+
+
+def run(request: Request) -> None:
+    """Do what the command line asks.
+
+    Raises:
+        UsageError: an option out of range or a file in the way; before anything is loaded.
+        ProfileError: no profile, or one that is not this model's.
+        ModelError: the model cannot be loaded.
+        AudioError: the one recording cannot be read or asked about.
+        SomeFailedError: that happened to some of several recordings.
+    """
+    request.check()
+    method = _method(request)
+    with working(f"loading {request.model}"):
+        loaded = models.load(
+            request.model,
+            revision=request.revision,
+            device=request.device,
+            dtype=request.dtype,
+            trust_remote_code=request.trust_remote_code,
+        )
+    for reason in loaded.reasons:
+        say(reason)
+    _check_fit(request, method, loaded)
+    if loaded.name == models.EMBEDDED:
+        say(EMBEDDED_NOTE)
+    if len(request.audio) == 1:
+        _deliver_one(request, _prune(request, method, loaded, request.audio[0]))
+    else:
+        _deliver_many(request, method, loaded)
+
+
+def _method(request: Request) -> Method:
+    kind = get_selector(request.method)
+    profile = None
+    if "profile" in inspect.signature(kind).parameters:
+        profile = _find_profile(request)
+    elif request.profile is not None:
+        say(f"{request.method} uses no profile; {request.profile} is ignored", "warning")
+    layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
+    return Method(kind, layer, profile, request.seed)
+
+
+def _find_profile(request: Request) -> Profile:
+    """Return the profile asked for, else the one lying here, else the one shipped."""
+    if request.profile is not None:
+        say(f"profile {request.profile}")
+        return load_profile(request.profile)
+    name = models.source(request.model).name
+    here, shipped = Path(f"{name}.safetensors"), shipped_profiles().get(name)
+    if here.exists():
+        say(f"profile ./{here}")
+        return Profile.load(here)
+    if shipped is not None:
+        say(f"profile {name}, shipped with headrouter")
+        return Profile.load(shipped)
+    raise ProfileError(
+        f"there is no profile for {name}: neither ./{here} nor a shipped one; make it with:"
+        f" headrouter calibrate --model {request.model}"
+    )
+
+
+def _check_fit(request: Request, method: Method, loaded: Loaded) -> None:
+    """Refuse a layer or profile now, and not with the first recording."""
+    depth = len(families.locate(loaded.model).layers)
+    if method.layer >= depth:
+        raise UsageError(
+            f"layer {method.layer} is outside [1, {depth - 1}]: {loaded.name} has {depth} layers"
+        )
+    if method.profile is not None:
+        # what the profile only doubts comes back as a warning when pruning starts
+        info = families.model_info(loaded.model, method.layer)
+        method.profile.check_model(info, force=request.force)
+
+
+def _prune(request: Request, method: Method, loaded: Loaded, path: Path) -> Result:
+    """Ask about one recording, with and without pruning."""
+    samples = load_audio(path, loaded.frontend.sample_rate)
+    embedded = loaded.name == models.EMBEDDED
+    question = request.question or (EMBEDDED_QUESTION if embedded else QUESTION)
+    with working(f"asking about {path.name}"):
+        inputs = loaded.place(loaded.frontend.inputs([samples], question))
+        selector = method.selector(loaded, samples)
+        pruning = functools.partial(
+            prune, loaded.model, selector, request.ratio, method.layer, force=request.force
+        )
+        unpruned = answer(loaded, inputs, request.max_new_tokens)
+        with pruning() as trace:
+            pruned = answer(loaded, inputs, request.max_new_tokens)
+        seconds, runs = prefill_seconds(loaded, inputs, (pruning, contextlib.nullcontext))
+    expected = loaded.frontend.audio_tokens(len(samples))
+    if trace[0].audio_tokens != expected:
+        raise ModelError(
+            f"{path}: the model was given {trace[0].audio_tokens} audio tokens and {len(samples)}"
+            f" samples should become {expected}; tokenizer and model do not belong together"
+        )
+    return Result(
+        file=path,
+        samples=samples,
+        question=question,
+        entry=trace[0],
+        ratio=request.ratio,
+        method=request.method,
+        layer=method.layer,
+        answer=pruned,
+        answer_unpruned=unpruned,
+        prefill_seconds=seconds[0],
+        prefill_seconds_unpruned=seconds[1],
+        prefill_runs=runs,
+        loaded=loaded,
+        profile=method.profile,
+    )
+
+
+def _deliver_one(request: Request, result: Result) -> None:
+    if request.output is not None:
+        bundle.write(request.output, to_bytes(result), force=request.force)
+        say(f"wrote {request.output}")
+    if request.plot is not None:
+        from calibrate.prune_plot import draw  # matplotlib is slow to import
+
+        bundle.write(request.plot, draw(result), force=request.force)
+        say(f"wrote {request.plot}")
+    _show(describe(result) if not request.as_json else _dump(to_json(result)))
+
+
+def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
+    """Go on after a recording that fails; say at the end how many did."""
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for path in request.audio:
+        try:
+            result = _prune(request, method, loaded, path)
+        except (AudioError, PruningError) as error:
+            say(str(error), "error")
+            failed.append({"file": str(path), "error": str(error)})
+            continue
+        if request.as_json:
+            done.append(to_json(result))
+        else:
+            _show(describe(result) + "\n")
+    if request.as_json:
+        _show(_dump({"results": done, "failed": failed}))
+    if failed:
+        what = f"{len(failed)} of {len(request.audio)} recordings failed"
+        raise (SomeFailedError if len(failed) < len(request.audio) else HeadRouterError)(what)
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

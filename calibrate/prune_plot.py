@@ -1,0 +1,100 @@
+"""``headrouter prune --plot``: the spectrogram, the importance and the kept tokens over time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from calibrate.prune_result import Result
+
+_KEPT, _LINE = "#e66100", "#1f4e79"
+#: Length of a spectrum and distance to the next, in seconds; the range that is drawn, in decibels.
+_WINDOW, _HOP, _RANGE = 0.032, 0.008, 80
+#: Most spectra that are drawn: more would not be seen.
+_COLUMNS = 4000
+
+
+def draw(result: Result) -> bytes:
+    """Return the plot as a PNG file."""
+    figure = Figure(figsize=(11, 5.6), dpi=120, layout="constrained")
+    scored = result.entry.importance is not None
+    panels = figure.subplots(2 + scored, sharex=True, height_ratios=(5, *([3] * scored), 0.7))
+    above, below = panels[0], panels[-1]
+    _spectrogram(above, result)
+    if result.entry.importance is not None:
+        _importance(panels[1], result, result.entry.importance)
+    _kept(below, result)
+    kept, tokens = len(result.kept), result.entry.audio_tokens
+    above.set_title(
+        f"{result.file.name}: {kept} of {tokens} audio tokens kept by {result.method}"
+        f" (ratio {result.ratio:g})\n{_short(result.question)}\n"
+        f"pruned: {_short(result.answer.text)}   unpruned: {_short(result.answer_unpruned.text)}",
+        loc="left",
+        fontsize=9,
+        parse_math=False,
+    )
+    below.set_xlabel("time (s)")
+    below.set_xlim(0, result.seconds)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # answers may be in scripts that the font lacks: boxes are drawn, and that is enough said
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def _spectrogram(axes: Axes, result: Result) -> None:
+    """Draw power in decibels below the loudest."""
+    rate = result.loaded.frontend.sample_rate
+    size = int(_WINDOW * rate)
+    hop = max(int(_HOP * rate), len(result.samples) // _COLUMNS)
+    # centred: a window's middle is its time
+    padded = np.pad(result.samples, (size // 2, size))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: len(result.samples) : hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
+    decibels = 10 * np.log10(np.maximum(power, 1e-12))
+    peak = decibels.max()
+    axes.imshow(
+        decibels.T,
+        origin="lower",
+        aspect="auto",
+        extent=(0, len(frames) * hop / rate, 0, rate / 2000),
+        vmin=peak - _RANGE,
+        vmax=peak,
+        cmap="magma",
+        interpolation="nearest",
+    )
+    axes.set_ylabel("frequency (kHz)")
+
+
+def _importance(axes: Axes, result: Result, importance: torch.Tensor) -> None:
+    """Draw the importance of every token that was scored."""
+    values = importance.float().cpu().numpy()
+    scored = np.flatnonzero(~np.isnan(values))
+    # shares of attention are readable as multiples of their mean; decibels are not
+    shares = values[scored].min() >= 0 and values[scored].mean() > 0
+    relative = values / values[scored].mean() if shares else values
+    middles = (np.arange(len(values)) + 0.5) * result.loaded.frontend.seconds_per_token
+    kept = np.intersect1d(result.kept, scored)
+    axes.plot(middles[scored], relative[scored], color=_LINE, linewidth=0.8)
+    axes.plot(middles[kept], relative[kept], ".", color=_KEPT, markersize=4)
+    axes.set_ylabel("importance\n(1 = mean)" if shares else "importance")
+
+
+def _kept(axes: Axes, result: Result) -> None:
+    """Draw the kept spans as a stripe."""
+    bars = [(begin, end - begin) for begin, end in result.spans]
+    axes.broken_barh(bars, (0, 1), facecolors=_KEPT, linewidth=0)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.set_ylabel("kept", rotation=0, ha="right", va="center")
+
+
+def _short(text: str) -> str:
+    joined = " ".join(text.split()) or "(nothing)"
+    return joined if len(joined) <= 90 else joined[:89] + "…"

@@ -1,0 +1,54 @@
+"""What ``headrouter prune`` is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibrate.models import EMBEDDED
+from calibrate.outputs import claim
+from headrouter_core.errors import UsageError
+from headrouter_core.scoring import exact_ratio
+from headrouter_core.selectors import get_selector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of the command, as given."""
+
+    audio: tuple[Path, ...]
+    ratio: float = 0.6
+    question: str | None = None
+    model: str = EMBEDDED
+    revision: str | None = None
+    profile: str | None = None
+    method: str = "headrouter"
+    layer: int | None = None
+    max_new_tokens: int = 256
+    plot: Path | None = None
+    output: Path | None = None
+    force: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+    as_json: bool = False
+    trust_remote_code: bool = False
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UsageError: an option out of range, or a file in the way.
+        """
+        exact_ratio(self.ratio)
+        get_selector(self.method)
+        written = [path for path in (self.output, self.plot) if path is not None]
+        if written and len(self.audio) > 1:
+            raise UsageError(f"{written[0]} can hold one recording and {len(self.audio)} are given")
+        if len({path.resolve() for path in written}) < len(written):
+            raise UsageError(f"{written[0]} is given twice; --output and --plot are two files")
+        if self.plot is not None and self.plot.suffix.lower() != ".png":
+            raise UsageError(f"{self.plot}: plots are PNG files; give a name that ends in .png")
+        inputs = [*self.audio, *([Path(self.profile)] if self.profile else [])]
+        for path in written:
+            claim(path, force=self.force, inputs=inputs)

@@ -1,0 +1,187 @@
+"""The whole calibration on a small random thinker: a sound bundle, the same one twice."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from calibrate import inspection
+from calibrate.calibration import calibrate, check_samples, limited
+from calibrate.cli import app
+from calibrate.progress import Progress
+from calibrate.samples import shipped_samples
+from calibrate.workbench import Bench, kept_by
+from headrouter_core import HeadRouter, prune, scoring
+from headrouter_core.errors import UsageError
+from headrouter_core.profile import Profile
+from headrouter_core.routing import GROUPS
+
+RATIOS = (0.6, 0.9)
+
+
+def run(loaded, samples, **more):
+    with Progress(Console(stderr=True)) as progress:
+        return calibrate(loaded, samples, layer=2, ratios=RATIOS, seed=0, progress=progress, **more)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return shipped_samples(3, seconds=6.0)
+
+
+@pytest.fixture(scope="module")
+def calibrated(loaded, samples):
+    return run(loaded, samples)
+
+
+def test_bundle_is_byte_identical_when_made_twice(loaded, samples, calibrated, tmp_path):
+    again = run(loaded, samples)
+    calibrated.save(tmp_path / "a.safetensors")
+    again.save(tmp_path / "b.safetensors")
+    first, second = ((tmp_path / f"{x}.safetensors").read_bytes() for x in "ab")
+    assert first == second
+    assert str(tmp_path).encode() not in first
+
+
+def test_bundle_holds_what_the_samples_say(loaded, samples, calibrated):
+    used = [sample for sample in samples if not sample.held_out]
+    assert calibrated.calibration["samples"] == [sample.id for sample in used]
+    assert calibrated.results["samples"] == len(samples) - len(used)
+    spread = calibrated.tensors["calibration.spread"]
+    acoustic = torch.tensor([sample.group == "acoustic" for sample in used])
+    assert calibrated.centers[0] == pytest.approx(float(spread[~acoustic].mean()))
+    assert calibrated.centers[2] == pytest.approx(float(spread[acoustic].mean()))
+    assert set(calibrated.tensors["calibration.audio_tokens"].tolist()) == {150}
+    assert calibrated.model.family == "qwen2_5_omni"
+
+
+def test_profile_prunes_what_the_calibration_judged(loaded, samples, calibrated):
+    """The workbench and the selector in the engine keep the same tokens."""
+    sample = samples[0]
+    bench = Bench(loaded, sample, 2)
+    text = calibrated.recipe.text_tokens
+    probe = bench.probe(text)
+    inputs = loaded.place(loaded.frontend.inputs([sample.read()], sample.prompt))
+    for row, route in enumerate(GROUPS):
+        selector = HeadRouter(calibrated, route=route)
+        expected = kept_by(
+            probe, calibrated.weights[row], 0.6, calibrated.recipe.prefilter_exponent
+        )
+        with torch.inference_mode(), prune(loaded.model, selector, 0.6) as trace:
+            loaded.model(**inputs)
+        assert trace[0].kept.tolist() == expected.tolist()
+
+
+def test_workbench_loss_is_the_pruned_models_own(loaded, samples, calibrated):
+    """The replayed loss equals that of generate's pruned forward on prompt and answer."""
+    sample = samples[-1]
+    bench = Bench(loaded, sample, 2)
+    kept = scoring.frame_indices(bench.audio_tokens, scoring.keep_count(bench.audio_tokens, 0.9))
+    (outcome,) = bench.outcomes([kept])
+    whole = loaded.place(
+        loaded.frontend.inputs([sample.read()], sample.prompt, answer=sample.answer)
+    )
+    prompt = loaded.frontend.inputs([sample.read()], sample.prompt)["input_ids"].shape[1]
+    from headrouter_core import Frame
+
+    with torch.inference_mode(), prune(loaded.model, Frame(), 0.9, layer=2):
+        logits = loaded.model(**whole).logits[0]
+    answer = whole["input_ids"][0, prompt:]
+    losses = torch.nn.functional.cross_entropy(
+        logits[-len(answer) - 1 : -1].float(), answer, reduction="none"
+    )
+    assert outcome.nll == pytest.approx(float(losses.mean()), rel=1e-5)
+
+
+def test_kept_sets_are_run_once(loaded, samples, monkeypatch):
+    bench = Bench(loaded, samples[0], 2)
+    sets = [torch.arange(60), torch.arange(60), torch.arange(1, 61)]
+    first = bench.outcomes(sets)
+    monkeypatch.setattr(bench, "_run", lambda *_: pytest.fail("ran again"))
+    assert bench.outcomes(sets) == first
+    assert first[0] == first[1] != first[2]
+
+
+def test_stability_compares_seeds_and_sizes(loaded, calibrated):
+    def draw(count, seed):
+        drawn = shipped_samples(count, seed=seed, seconds=6.0)
+        return [sample for sample in drawn if sample.task in ("digits", "event")]
+
+    longer = [s for s in shipped_samples(1, seconds=12.0, report=False) if s.task == "event"]
+    profile = run(loaded, draw(3, 0), other_lengths=longer, again=draw, sizes=(3, 4))
+    found = profile.results["stability"]
+    assert found["per_category"] == {"small": 3, "large": 4}
+    assert set(found["change"]) == {"0", "1", "2"}
+    small = found["small"]["0"]["centers"]
+    assert small == pytest.approx(profile.centers.tolist(), abs=1e-6)
+    assert small != found["small"]["1"]["centers"]
+    large = found["large"]["centers"]
+    for row, group in enumerate(GROUPS):
+        change = found["change"]["0"]["centers"][group]
+        assert change == pytest.approx(abs(small[row] - large[row]) / large[row], abs=1e-3)
+    assert [row["audio_tokens"] for row in profile.results["by_length"]] == [[150, 150], [300, 300]]
+    assert "semantic" not in profile.results["by_length"][1]
+
+
+def test_limit_keeps_groups_and_the_report():
+    whole = shipped_samples(6, seconds=6.0)
+    assert limited(whole, None) == whole
+    few = limited(whole, 60)
+    assert len(few) == 60
+    check_samples(few)
+    with pytest.raises(UsageError, match="raise"):
+        check_samples(limited(whole, 10))
+
+
+def test_inspect_json_has_the_promised_keys(calibrated):
+    data = json.loads(json.dumps(inspection.to_json(calibrated)))
+    assert set(data["weights"]) == set(data["centers"]) == set(GROUPS)
+    assert {"bandwidth", "model", "recipe", "calibration", "schema"} <= set(data)
+    heads = calibrated.model.heads
+    assert all(len(vector) == heads for vector in data["weights"].values())
+    assert np.shape(data["calibration"]["ablation"]) == (2, 10, 2, heads)
+
+
+def test_calibrate_and_inspect_on_the_command_line(thinker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    call = ["calibrate", "--model", str(thinker), "--per-category", "3", "--limit", "60"]
+    result = runner.invoke(app, [*call, "--json"])
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert data["output"] == "small-thinker.safetensors"
+    assert Profile.load(data["output"]).digest == data["digest"]
+
+    again = runner.invoke(app, call)
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+
+    shown = runner.invoke(app, ["inspect", data["output"], "--plot", "picture.png"])
+    assert shown.exit_code == 0, shown.stderr
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    for word in ("Head weights", "Spread", "Head ablation", "Provenance", data["digest"][:16]):
+        assert word in shown.stdout
+    as_json = runner.invoke(app, ["inspect", data["output"], "--json"])
+    assert json.loads(as_json.stdout)["digest"] == data["digest"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--ratios", "0"], 2, "prunes nothing"),
+        (["--ratios", "0.6,1.2"], 2, "outside"),
+        (["--ratios", "0.6,0.60"], 2, "twice"),
+        (["--model", "tiny-onmi"], 2, "Did you mean tiny-omni"),
+        (["--data", "none.jsonl"], 2, "no such manifest"),
+        (["--limit", "5"], 2, "raise"),
+    ],
+)
+def test_bad_options(tmp_path, monkeypatch, options, code, message):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["calibrate", *options])
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())

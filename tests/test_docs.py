@@ -1,0 +1,73 @@
+"""What is written down is what was measured and what the program says."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from headrouter_core.profile import Profile
+from tiny_omni import MODEL_DIR
+
+ROOT = Path(__file__).parent.parent
+
+#: Weights are committed once, when they are final; until then there is nothing to measure.
+needs_weights = pytest.mark.skipif(
+    not (MODEL_DIR / "config.json").is_file(), reason="tiny-omni's weights are not committed yet"
+)
+
+
+@pytest.fixture(scope="module")
+def make_readme():
+    spec = importlib.util.spec_from_file_location("make_readme", ROOT / "docs" / "make_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@needs_weights
+def test_readme_tables_are_fresh(make_readme):
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert make_readme.readme(text) == text
+
+
+@needs_weights
+def test_profile_card_is_fresh(make_readme):
+    text = (ROOT / "profiles" / "tiny-omni.md").read_text("utf-8")
+    assert make_readme.card(Profile.load(ROOT / "profiles" / "tiny-omni.safetensors")) == text
+
+
+@needs_weights
+def test_model_card_is_fresh():
+    from safetensors import safe_open
+
+    from tiny_omni import card
+
+    training = json.loads((MODEL_DIR / "training.json").read_text("utf-8"))
+    results = json.loads(card.RESULTS.read_text("utf-8"))
+    with safe_open(MODEL_DIR / "model.safetensors", "pt") as weights:
+        names = weights.keys()
+        parameters = sum(weights.get_tensor(name).numel() for name in names)
+    expected = card.card(training, results, parameters)
+    assert (MODEL_DIR / "README.md").read_text("utf-8") == expected
+
+
+@needs_weights
+def test_shipped_profile_belongs_to_the_shipped_model():
+    from calibrate.models import load
+    from headrouter_core import load_profile
+    from headrouter_core.families import model_info
+
+    profile = load_profile("tiny-omni")
+    info = model_info(load("tiny-omni", device="cpu").model, profile.recipe.layer)
+    profile.check_model(info)
+
+
+def test_no_file_names_this_machine():
+    tracked = [*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("profiles/*")]
+    tracked += [*ROOT.glob("benchmarks/results/*.json"), ROOT / "pyproject.toml", ROOT / "Makefile"]
+    for path in tracked:
+        if path.is_file():
+            content = path.read_bytes()
+            assert not re.search(rb"/(work|root|home)/", content), path
