@@ -11,17 +11,23 @@ import soxr
 from tiny_omni.clips import SAMPLE_RATE
 
 
-def augment(samples: np.ndarray, rng: random.Random) -> np.ndarray:
-    """A random variation of ``samples`` [n]: speed and pitch, equalisation, band limit, room.
+def augment(samples: np.ndarray, rng: random.Random, *, speech: bool) -> np.ndarray:
+    """A random variation of ``samples`` [n]: speed, pitch, equalisation, band limit, room, noise.
+
+    Sounds and instruments are varied further in speed than speech, whose speakers have a gender.
 
     The result has another length where the speed changed; the peak is not restored (levels are set
     when the scene is mixed).
     """
     if rng.random() < 0.8:
-        speed = rng.uniform(0.87, 1.15)
+        speed = rng.uniform(0.87, 1.15) if speech else rng.uniform(0.75, 1.33)
         samples = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
     if rng.random() < 0.7:
         samples = _colour(samples, rng, room=rng.random() < 0.4)
+    if rng.random() < 0.3:
+        noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(len(samples), np.float32)
+        level = np.sqrt(np.mean(samples**2)) * 10 ** (rng.uniform(-35, -12) / 20)
+        samples = samples + noise * np.float32(level)
     return samples
 
 

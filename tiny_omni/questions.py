@@ -176,6 +176,27 @@ TASKS: dict[str, Task] = {
 }
 
 
+#: Slots of an order -> what is asked about them in training only: few orders teach few words.
+_SLOTS = {
+    "size": "Which size is ordered?",
+    "roast": "Which roast is ordered?",
+    "numberOfShots": "How many shots are ordered?",
+    "milkAmount": "Which milk is ordered?",
+    "sugarAmount": "Which sugar is ordered?",
+}
+
+
+def exercises(scene: Scene) -> list[Question]:
+    """Further questions for training, about parts of an order that no task asks for."""
+    item = scene.item("order")
+    slots = dict(item.clips[0].clip.slots) if item else {}
+    return [
+        Question("order slots", "semantic", prompt, slots[slot], slots[slot])
+        for slot, prompt in _SLOTS.items()
+        if slot in slots
+    ]
+
+
 def questions(
     scene: Scene, seed: int | str, tasks: tuple[str, ...] = tuple(TASKS)
 ) -> list[Question]:

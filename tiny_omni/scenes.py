@@ -24,7 +24,7 @@ TOKEN_SAMPLES = 640
 #: Most digits that a speaker says.
 MAX_DIGITS = 7
 _FADE = 80
-_VARIATIONS = 10
+_VARIATIONS = 20
 
 
 @dataclass(frozen=True)
@@ -169,15 +169,19 @@ def _draw_digits(
 
 
 def _vary(clip: Clip, rng: random.Random, varied: bool) -> np.ndarray:
-    samples = _variation(clip, rng.randrange(_VARIATIONS)) if varied else clip.read()
+    samples = clip.read()
+    if varied:
+        samples = _variation(clip, rng.randrange(_VARIATIONS)).astype(np.float32)
     power = np.sqrt(np.mean(samples**2) + 1e-10)
     return samples * np.float32(0.1 / power)
 
 
 @functools.lru_cache(maxsize=32_768)
 def _variation(clip: Clip, number: int) -> np.ndarray:
-    """One of a clip's augmented variations; kept, since making them costs most of a scene."""
-    return augment(clip.read(), random.Random(f"{clip.file}/{number}"))
+    """One of a clip's augmented variations, float16; kept: making one costs most of a scene."""
+    speech = clip.kind not in ("event", "instrument", "bed")
+    varied = augment(clip.read(), random.Random(f"{clip.file}/{number}"), speech=speech)
+    return varied.astype(np.float16)
 
 
 def _cut(samples: np.ndarray, longest: int, rng: random.Random) -> np.ndarray:
