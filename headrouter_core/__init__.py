@@ -20,14 +20,29 @@ from headrouter_core.errors import (
 )
 from headrouter_core.profile import ModelInfo, Profile, Recipe
 from headrouter_core.pruning import prune
-from headrouter_core.selectors import SELECTORS, Frame, HeadRouter, Random, get_selector
+from headrouter_core.selectors import (
+    DART,
+    SELECTORS,
+    AffinityMerge,
+    Energy,
+    FastV,
+    Frame,
+    HeadRouter,
+    Random,
+    Segmentwise,
+    get_selector,
+)
 from headrouter_core.selectors.base import Need, Selection, Selector, View
 from headrouter_core.shipped import load_profile, shipped_profiles
 from headrouter_core.trace import Entry, Trace
 
 __all__ = [
+    "DART",
     "SELECTORS",
+    "AffinityMerge",
+    "Energy",
     "Entry",
+    "FastV",
     "Frame",
     "HeadRouter",
     "HeadRouterError",
@@ -39,6 +54,7 @@ __all__ = [
     "PruningError",
     "Random",
     "Recipe",
+    "Segmentwise",
     "Selection",
     "SelectionError",
     "Selector",

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from headrouter_core.errors import UsageError
+from headrouter_core.selectors.affinity_merge import AffinityMerge
 from headrouter_core.selectors.base import Need, Selection, Selector, View
+from headrouter_core.selectors.dart import DART
+from headrouter_core.selectors.energy import Energy
+from headrouter_core.selectors.fastv import FastV
 from headrouter_core.selectors.frame import Frame
 from headrouter_core.selectors.headrouter import HeadRouter
 from headrouter_core.selectors.random import Random
+from headrouter_core.selectors.segmentwise import Segmentwise
 
 __all__ = [
+    "DART",
     "SELECTORS",
+    "AffinityMerge",
+    "Energy",
+    "FastV",
     "Frame",
     "HeadRouter",
     "Need",
     "Random",
+    "Segmentwise",
     "Selection",
     "Selector",
     "View",
@@ -21,7 +31,10 @@ __all__ = [
 ]
 
 #: What ``--method`` knows.
-SELECTORS: dict[str, type] = {kind.name: kind for kind in (HeadRouter, Frame, Random)}
+SELECTORS: dict[str, type] = {
+    kind.name: kind
+    for kind in (HeadRouter, Frame, Random, FastV, DART, Segmentwise, AffinityMerge, Energy)
+}
 
 
 def get_selector(name: str) -> type:

@@ -13,8 +13,9 @@ from headrouter_core.profile import Profile
 from headrouter_core.recipe import CHOICES
 from headrouter_core.selectors.base import Need, Selection, View
 
-#: How head weights are mixed: by the input's spread, by its nearest center, or one vector always.
-ROUTES = ("auto", "hard", *routing.GROUPS)
+#: How head weights are mixed: by the input's spread, by its nearest center, by its spread with the
+#: groups exchanged, or one vector always.
+ROUTES = ("auto", "hard", "swapped", *routing.GROUPS)
 
 
 @dataclass(frozen=True, init=False)
@@ -29,11 +30,13 @@ class HeadRouter:
       n_1 candidates, an exponent between none and pure Frame, as calibrated. The softmax of the
       probe and the spread that routes are over all N_a tokens; candidates only index the probe.
     - *Ablations*: ``route`` fixes the mixing. ``hard`` is how "hard threshold" is read: all weight
-      on the nearest center. ``uniform`` is the variant without router.
+      on the nearest center. ``swapped`` gives semantic inputs the acoustic weights and the reverse
+      (Fig. 2). ``uniform`` is the variant without router, ``exponent=0`` the one without prefilter.
 
     Args:
         profile: the calibrated profile of the model.
-        route: ``auto`` (Eq. 12-13), ``hard``, ``semantic``, ``uniform`` or ``acoustic``.
+        route: ``auto`` (Eq. 12-13), ``hard``, ``swapped``, ``semantic``, ``uniform`` or
+            ``acoustic``.
         text_tokens: ``all`` or ``after``; the recipe's unless given.
         exponent: prefilter exponent in [0, 1]; the recipe's unless given.
 
@@ -105,8 +108,10 @@ class HeadRouter:
     def _route(self, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the three weight vectors [3, H] and the mixing [3], where the spread lives."""
         weights, centers = self._on(spread.device, spread.dtype)
-        if self.route == "auto":
-            return weights, routing.mixing(spread, centers, self.profile.bandwidth)
+        if self.route in ("auto", "swapped"):
+            mixing = routing.mixing(spread, centers, self.profile.bandwidth)
+            # reversed, semantic and acoustic change places
+            return weights, mixing.flip(0) if self.route == "swapped" else mixing
         if self.route == "hard":
             return weights, routing.hard_mixing(spread, centers)
         fixed = torch.zeros_like(centers)
