@@ -1,0 +1,101 @@
+"""Leaving dropped tokens out: which column comes where, and moving tensors accordingly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from headrouter_core.columns import Columns
+from headrouter_core.errors import PruningError
+from headrouter_core.prompt import Row
+from headrouter_core.selectors.base import Selection
+
+
+@dataclass(frozen=True, eq=False)
+class Compaction:
+    """Where the P columns of a pruned prefill come from."""
+
+    columns: Columns
+    length: int
+    """L, the columns of the unpruned prefill."""
+    placed: tuple[tuple[int, torch.Tensor, torch.Tensor], ...]
+    """Batch row, its columns [k], and the states [k, D] that a merging method puts there."""
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        """From [..., B or 1, L, D] return [..., B, P, D].
+
+        What a model has cut down to its last tokens by itself is returned as it is.
+        """
+        if tensor.shape[-2] != self.length:
+            return tensor
+        origin = self.columns.origin.to(tensor.device)
+        rows = torch.arange(origin.shape[0], device=tensor.device)[:, None]
+        if tensor.shape[-3] == 1:
+            rows = torch.zeros_like(rows)
+        return tensor[..., rows, origin, :]
+
+    def states(self, hidden: torch.Tensor) -> torch.Tensor:
+        """From the unpruned hidden states [B, L, D] return those of layer M, [B, P, D].
+
+        Raises:
+            PruningError: a merging method, and several states a token.
+        """
+        if self.placed and hidden.ndim != 3:
+            raise PruningError(
+                f"this model has {hidden.shape[0]} states a token and the selector replaces one; "
+                "use a selector that does not merge"
+            )
+        compact = self.gather(hidden)
+        for row, columns, states in self.placed:
+            compact[row, columns] = states.to(compact)
+        return compact
+
+
+def compact(
+    layer: int,
+    rows: Sequence[Row],
+    selections: Sequence[Selection],
+    real: torch.Tensor,
+    device: torch.device,
+) -> Compaction:
+    """Leave out padding and what was not selected, in original order, rows padded on the left.
+
+    Args:
+        layer: M.
+        rows: one a prompt; prompt i is the i-th of equally long runs of rows of the batch.
+        selections: one a prompt.
+        real: BoolTensor [B, L] on CPU, False at padding.
+        device: where layer M's input is.
+    """
+    batch, length = real.shape
+    expand = batch // len(rows)
+    lengths = torch.tensor([row.real - row.pruned for row in rows]).repeat_interleave(expand)
+    longest = max(1, int(lengths.max()))
+
+    keep = real.clone()
+    for index, row in enumerate(rows):
+        keep[index * expand : (index + 1) * expand, row.audio] = False
+    keep = keep.to(device)
+    for index, (row, selection) in enumerate(zip(rows, selections, strict=True)):
+        keep[index * expand : (index + 1) * expand, row.audio.to(device)[selection.kept]] = True
+
+    # a stable sort puts the kept columns last and in order, without asking the device how many
+    order = keep.byte().argsort(dim=1, stable=True)[:, length - longest :]
+    valid = None
+    if int(lengths.min()) < longest:
+        valid = (torch.arange(longest) >= longest - lengths[:, None]).to(device)
+        # padding repeats a real token: whatever is at an original padding may be NaN
+        order = torch.where(valid, order, order[:, -1:])
+
+    columns = Columns(layer, length - longest, order, valid, longest)
+    placed = []
+    for index, (row, selection) in enumerate(zip(rows, selections, strict=True)):
+        if selection.states is not None and row.pruned:
+            original = row.audio.to(device)[selection.kept]
+            for member in range(index * expand, (index + 1) * expand):
+                shift = longest - int(lengths[member])
+                new = keep[member].cumsum(0)[original] - 1 + shift
+                placed.append((member, new, selection.states))
+    return Compaction(columns, length, tuple(placed))

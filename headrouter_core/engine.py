@@ -1,0 +1,276 @@
+"""The hooks of one pruning context: what happens to a forward pass on its way through the model.
+
+A forward is one of three kinds. A *prefill* starts with an empty cache: its rows are read, the
+probe layer is watched, and on entry to layer M the dropped tokens leave the hidden states, the
+rotary phases and the masks. A *continuation* finds a cache that was pruned before: layers from M on
+get masks of their own length. Anything else runs untouched, bit by bit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from headrouter_core.calls import Parameters
+from headrouter_core.capture import Capture, check_length, watch
+from headrouter_core.choice import choose, entry, nothing
+from headrouter_core.columns import Columns, Lease, recall, remember
+from headrouter_core.compaction import compact
+from headrouter_core.errors import PruningError
+from headrouter_core.families.base import Anatomy
+from headrouter_core.forwards import Forward, Generation, Prefill, prompt_ids, refuse_outputs
+from headrouter_core.masks import real_tokens
+from headrouter_core.prompt import Reader
+from headrouter_core.selectors.base import Selection, Selector
+from headrouter_core.sessions import opaque
+from headrouter_core.trace import Trace
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Engine:
+    """Prunes what runs through one model, from whichever thread."""
+
+    def __init__(self, anatomy: Anatomy, selector: Selector, reader: Reader, layer: int) -> None:
+        """Set up; nothing is attached yet.
+
+        Args:
+            anatomy: the model's.
+            selector: the method that chooses.
+            reader: how prompts are read.
+            layer: M, already checked.
+        """
+        self.trace = Trace()
+        self.lease = Lease()
+        self.heard = False
+        """Whether audio was seen, or a pruned cache continued."""
+        self.owing = False
+        """Whether audio was seen of which a part has to go."""
+        self.pruned = False
+        self._anatomy = anatomy
+        self._selector = selector
+        self._reader = reader
+        self._layer = layer
+        self._probed = anatomy.attentions[layer - 1]
+        self._parameters = Parameters(anatomy.root)
+        self._local = threading.local()
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Hook the model; unhook it and close the lease whatever happens."""
+        handles: list[RemovableHandle] = []
+        try:
+            self._attach(handles)
+            yield
+        finally:
+            self.lease.open = False
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def generating(self, ids: torch.Tensor | None) -> Iterator[Generation]:
+        """Tell this thread's forwards that they belong to a ``generate`` of these input ids."""
+        outer, generation = self._generation, Generation(None if ids is None else ids.cpu())
+        self._local.generation = generation
+        try:
+            yield generation
+        finally:
+            self._local.generation = outer
+
+    @property
+    def _generation(self) -> Generation | None:
+        return getattr(self._local, "generation", None)
+
+    @property
+    def _forward(self) -> Forward:
+        forward: Forward | None = getattr(self._local, "forward", None)
+        if forward is None:
+            raise PruningError(
+                f"a decoder layer ran outside the forward of {type(self._anatomy.root).__name__}, "
+                "which knows what is audio; call the model itself, not a part of it"
+            )
+        return forward
+
+    def _capture(self) -> Capture | None:
+        prefill = self._forward.prefill
+        return None if prefill is None else prefill.capture
+
+    def _attach(self, handles: list[RemovableHandle]) -> None:
+        root = self._anatomy.root
+        handles.append(root.register_forward_pre_hook(opaque(self._enter), with_kwargs=True))
+        handles.append(root.register_forward_hook(opaque(self._leave)))
+        for register, hook in watch(self._probed, self._selector.needs, self._capture):
+            handles.append(register(opaque(hook)))
+        for index, layer in enumerate(self._anatomy.layers):
+            if index >= self._layer:
+                change = partial(self._change, index, Parameters(layer))
+                handles.append(layer.register_forward_pre_hook(opaque(change), with_kwargs=True))
+
+    def _enter(self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the model: find out what kind of forward this is."""
+        self._local.forward = None
+        if self._generation is not None:
+            self._generation.forwards += 1
+        call = self._parameters.read(args, kwargs)
+        cache = call.get("past_key_values")
+        columns = recall(cache)
+        if columns is not None:
+            forward = Forward(columns=self._continue(call, columns))
+        elif cache is not None and int(cache.get_seq_length()) > 0:
+            self._refuse_audio(call)
+            forward = Forward()
+        else:
+            forward = Forward(prefill=self._begin(call))
+        self._local.forward = forward
+
+    def _leave(self, root: nn.Module, args: Any, output: Any) -> None:
+        """After the model: make sure that every layer was reached."""
+        forward, self._local.forward = self._forward, None
+        expected = len(self._anatomy.layers) - self._layer if forward.columns else 0
+        if forward.prefill is not None or forward.layers != expected:
+            self._refuse_detour()
+
+    def _begin(self, call: dict[str, Any]) -> Prefill:
+        """Read the prompts of a prefill."""
+        generation = self._generation
+        ids = prompt_ids(call, generation)
+        batch, length = ids.shape
+        real = real_tokens(call.get("attention_mask"), 0, length, prepared=generation is not None)
+        real = torch.ones(batch, length, dtype=torch.bool) if real is None else real.cpu()
+        if generation is not None and not generation.begins(batch, ids):
+            self._refuse_chunk(ids, generation)
+            generation = None  # another prompt beside it, as in classifier-free guidance
+        prompts, end = (batch, length) if generation is None else generation.shape
+        step = batch // prompts
+        rows = [self._reader.row(ids[i], real[i], end) for i in range(0, batch, step)]
+        if any(row.pruned for row in rows):
+            self.owing = True
+            refuse_outputs(call)
+            self._refuse_obstacle(call)
+        capture = None
+        if any(row.kept for row in rows):
+            self.heard = True
+            capture = Capture(self._probed, self._selector.needs, rows, length, step)
+        if generation is not None and generation.selections is not None:
+            capture = None
+        return Prefill(rows, real, capture, generation)
+
+    def _continue(self, call: dict[str, Any], columns: Columns) -> Columns:
+        """Take in the tokens that continue a pruned cache."""
+        self._refuse_audio(call)
+        tokens = call.get("input_ids")
+        rows, count = (call["inputs_embeds"] if tokens is None else tokens).shape[:2]
+        held = columns.origin.shape[0]
+        if (columns.layer, held) != (self._layer, rows):
+            raise PruningError(
+                f"the cache was pruned at layer {columns.layer} and has {held} rows, but this is "
+                f"layer {self._layer} with {rows} rows; start with a new cache"
+            )
+        first, prepared = columns.length + columns.removed, self._generation is not None
+        columns.append(
+            count, real_tokens(call.get("attention_mask"), first, count, prepared=prepared)
+        )
+        columns.lease = self.lease
+        self.heard = True
+        return columns
+
+    def _refuse_audio(self, call: dict[str, Any]) -> None:
+        """Refuse audio behind a cache that is not empty: its prompt was decided without it."""
+        ids = call.get("input_ids")
+        # a single token is one that was generated: looking at it would stall every step
+        if ids is not None and ids.shape[1] > 1 and self._reader.is_due(ids):
+            self.owing = True
+            raise PruningError(
+                "audio arrived behind a cache that is not empty; pass the whole conversation at "
+                "once, with a new cache and without prefill_chunk_size"
+            )
+
+    def _refuse_chunk(self, ids: torch.Tensor, generation: Generation) -> None:
+        """Refuse a prefill that holds only a part of the prompt."""
+        have, length = ids.shape[1], generation.shape[1]
+        if have < length and self._reader.is_due(ids):
+            self.owing = True
+            raise PruningError(
+                f"the first forward holds {have} of the prompt's {length} tokens, and what to keep "
+                "cannot be chosen from a part; generate without prefill_chunk_size"
+            )
+
+    def _refuse_detour(self) -> NoReturn:
+        """Refuse a forward that went past the hooks of some layers."""
+        raise PruningError(
+            f"not every layer from {self._layer} on was reached: something (a compiled graph?) "
+            "calls layers without their hooks; prune before compiling"
+        )
+
+    def _refuse_obstacle(self, call: dict[str, Any]) -> None:
+        """Refuse what this family cannot combine with pruning."""
+        family = self._anatomy.family
+        if reason := family.obstacle(self._anatomy.root, call, self._layer):
+            raise PruningError(f"{family.name} cannot be pruned here: {reason}")
+
+    def _change(
+        self,
+        index: int,
+        parameters: Parameters,
+        layer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Arguments | None:
+        """Before a layer from M on: make its arguments those of the kept tokens."""
+        forward = self._forward
+        call = parameters.read(args, kwargs)
+        hidden, cache = call["hidden_states"], call.get("past_key_values")
+        if forward.prefill is not None:
+            if index != self._layer:
+                self._refuse_detour()
+            self._decide(forward, forward.prefill, hidden, cache)
+        if forward.columns is None:
+            return None
+        changes: dict[str, Any] = {}
+        if forward.compaction is not None:
+            if index == self._layer:
+                hidden = changes["hidden_states"] = forward.compaction.states(hidden)
+            for name in ("position_embeddings", *self._anatomy.family.per_token):
+                changes[name] = forward.moved(call[name])
+        changes["attention_mask"] = forward.mask(self._anatomy, index, hidden, cache)
+        # kept positions have gaps, which flash kernels take for several packed sequences
+        changes["position_ids"] = None
+        forward.layers += 1
+        return parameters.change(args, kwargs, changes)
+
+    def _decide(self, forward: Forward, prefill: Prefill, hidden: torch.Tensor, cache: Any) -> None:
+        """On entry to layer M: select, and lay out what is left."""
+        check_length(hidden.shape[-2], prefill.real.shape[1])
+        selections = self._select(prefill, hidden)
+        if any(row.pruned for row in prefill.rows):
+            compaction = compact(self._layer, prefill.rows, selections, prefill.real, hidden.device)
+            forward.compaction, forward.columns = compaction, compaction.columns
+            forward.columns.lease = self.lease
+            if cache is not None:
+                remember(cache, forward.columns)
+            self.pruned = True
+        forward.prefill = None
+
+    def _select(self, prefill: Prefill, hidden: torch.Tensor) -> Sequence[Selection]:
+        """Choose each row's tokens, once for each prompt."""
+        generation = prefill.generation
+        if generation is not None and generation.selections is not None:
+            return generation.selections
+        selections = []
+        for index, row in enumerate(prefill.rows):
+            if prefill.capture is None or not row.kept:
+                selections.append(nothing(hidden.device))
+                continue
+            view = prefill.capture.view(index, hidden, sample=len(self.trace) + index)
+            selections.append(choose(self._selector, row, view))
+        self.trace._extend(map(entry, prefill.rows, selections))
+        if generation is not None:
+            generation.selections = selections
+        return selections

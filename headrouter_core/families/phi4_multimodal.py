@@ -1,0 +1,31 @@
+"""Phi-4-multimodal: queries, keys and values leave one projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from headrouter_core.families.attention import Attention, Projection
+from headrouter_core.families.base import Family
+
+
+def _read_attention(layer: nn.Module) -> Attention:
+    module: Any = layer.self_attn
+    config, fused, head_dim = module.config, module.qkv_proj, module.head_dim
+    heads = config.num_attention_heads
+    return Attention(
+        module=module,
+        queries=Projection(fused, fused, heads, head_dim),
+        keys=Projection(fused, fused, module.num_key_value_heads, head_dim, heads * head_dim),
+        scale=module.scaling,
+        window=getattr(config, "sliding_window", None),
+    )
+
+
+FAMILY = Family(
+    name="phi4_multimodal",
+    model_types=("phi4_multimodal",),
+    tokens_per_second=12.5,
+    read_attention=_read_attention,
+)

@@ -1,0 +1,94 @@
+"""Reading a prompt: where its audio, its text and its padding are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from headrouter_core.errors import UsageError
+from headrouter_core.scoring import keep_count
+
+TEXT_TOKENS = ("all", "after")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a prefill. Positions are columns of the unpruned sequence, tensors are on CPU."""
+
+    audio: torch.Tensor
+    """LongTensor [N_a], ascending."""
+    text: torch.Tensor
+    """LongTensor [N_t]: the prompt's text tokens, all or those after the last audio token."""
+    prompt: torch.Tensor
+    """LongTensor: all real tokens of the prompt."""
+    real: int
+    """Real tokens of this forward: those of the prompt and any that were drafted behind it."""
+    kept: int
+    """k; 0 without audio."""
+
+    @property
+    def pruned(self) -> int:
+        """How many audio tokens have to go."""
+        return self.audio.numel() - self.kept
+
+    def keeping(self, kept: int) -> Row:
+        """Return this row with another k."""
+        return replace(self, kept=kept)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How to tell audio from text, fixed for one pruning context."""
+
+    audio_ids: tuple[int, ...]
+    marker_ids: tuple[int, ...]
+    text_tokens: str
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if self.text_tokens not in TEXT_TOKENS:
+            raise UsageError(
+                f"the selector's text_tokens is {self.text_tokens!r}; it must be 'all' or 'after'"
+            )
+        keep_count(1, self.ratio)
+
+    def is_audio(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the BoolTensor of ``ids`` that stand for audio."""
+        return _is_one_of(ids, self.audio_ids)
+
+    def kept(self, audio_tokens: int) -> int:
+        """Return k; 0 without audio."""
+        return keep_count(audio_tokens, self.ratio) if audio_tokens else 0
+
+    def is_due(self, ids: torch.Tensor) -> bool:
+        """Whether any row of ``ids`` [B, L] has audio tokens that have to go."""
+        counts = self.is_audio(ids).sum(dim=1).tolist()
+        return any(self.kept(count) < count for count in counts)
+
+    def row(self, ids: torch.Tensor, real: torch.Tensor, prompt_length: int) -> Row:
+        """Read one row.
+
+        Args:
+            ids: LongTensor [L] on CPU.
+            real: BoolTensor [L] on CPU, False at padding.
+            prompt_length: columns from here on hold no prompt: neither audio nor text tokens.
+        """
+        columns = torch.arange(ids.numel())
+        prompt = real & (columns < prompt_length)
+        is_audio = prompt & self.is_audio(ids)
+        audio = columns[is_audio]
+        is_text = prompt & ~is_audio & ~_is_one_of(ids, self.marker_ids)
+        if self.text_tokens == "after" and audio.numel():
+            is_text &= columns > audio[-1]
+        return Row(
+            audio=audio,
+            text=columns[is_text],
+            prompt=columns[prompt],
+            real=int(real.sum()),
+            kept=self.kept(audio.numel()),
+        )
+
+
+def _is_one_of(ids: torch.Tensor, tokens: tuple[int, ...]) -> torch.Tensor:
+    return torch.isin(ids, torch.tensor(tokens, dtype=ids.dtype, device=ids.device))

@@ -1,0 +1,64 @@
+"""Compiled modules: dynamo does not look for hooks that came later, so pruning has to tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from headrouter_core.pruning import prune
+
+from .guarded import ONE, fixture_model, refused
+from .probes import Affinity
+from .tiny_models import batch, thinker
+
+model = fixture_model
+
+
+@pytest.fixture
+def compiled() -> Iterator[Any]:
+    model = thinker("sdpa", num_hidden_layers=3)
+    layers = model.model.language_model.layers
+    layers[1].compile(backend="eager")
+    layers[2] = torch.compile(layers[2], backend="eager")
+    yield model
+    torch._dynamo.reset()
+
+
+@torch.no_grad()
+def test_layers_compiled_before(compiled: Any) -> None:
+    plain = thinker("sdpa", num_hidden_layers=3)
+    inputs = batch(ONE)
+    wanted = plain(**inputs).logits
+    assert torch.equal(compiled(**inputs).logits, wanted)  # compiled without hooks
+    with prune(plain, Affinity(), 0.6, 1):
+        pruned = plain(**inputs).logits
+    for _ in range(2):
+        with prune(compiled, Affinity(), 0.6, 1) as trace:
+            assert torch.equal(compiled(**inputs).logits, pruned)
+        assert len(trace) == 1
+        assert torch.equal(compiled(**inputs).logits, wanted)
+
+
+@pytest.mark.parametrize(
+    "part", ["layers.2", "layers.1.self_attn.q_proj", "layers.1.self_attn.k_proj"]
+)
+def test_stale_graphs_are_noticed(model: Any, part: str) -> None:
+    """A graph that dynamo did not forget calls a module's forward and none of its hooks."""
+    module = model.model.language_model.get_submodule(part)
+    module._compiled_call_impl = module.forward
+    try:
+        with refused("compiled graph", model, Affinity(), 0.6, 2):
+            model(**batch(ONE))
+    finally:
+        module._compiled_call_impl = None
+
+
+def test_a_generate_that_reaches_no_hook_is_noticed(model: Any) -> None:
+    def decode(model: Any, input_ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        return input_ids
+
+    with refused("generate ran without the model's hooks", model, Affinity(), 0.6):
+        model.generate(**batch(ONE), custom_generate=decode)
