@@ -21,12 +21,12 @@ from torch.utils.hooks import RemovableHandle
 from headrouter_core.calls import Parameters
 from headrouter_core.capture import Capture, check_length, watch
 from headrouter_core.choice import choose, entry, nothing
-from headrouter_core.columns import Columns, Lease, recall, remember
+from headrouter_core.columns import Lease, recall, remember
 from headrouter_core.compaction import compact
 from headrouter_core.errors import PruningError
 from headrouter_core.families.base import Anatomy
-from headrouter_core.forwards import Forward, Generation, Prefill, prompt_ids, refuse_outputs
-from headrouter_core.masks import real_tokens
+from headrouter_core.forwards import Forward, Generation, Prefill
+from headrouter_core.intake import Intake, Tally
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selection, Selector
 from headrouter_core.sessions import opaque
@@ -48,19 +48,18 @@ class Engine:
             layer: M, already checked.
         """
         self.trace = Trace()
-        self.lease = Lease()
-        self.heard = False
-        """Whether audio was seen, or a pruned cache continued."""
-        self.owing = False
-        """Whether audio was seen of which a part has to go."""
-        self.pruned = False
         self._anatomy = anatomy
         self._selector = selector
-        self._reader = reader
         self._layer = layer
-        self._probed = anatomy.attentions[layer - 1]
+        self._lease = Lease()
+        self._intake = Intake(anatomy, selector.needs, reader, layer, self._lease)
         self._parameters = Parameters(anatomy.root)
         self._local = threading.local()
+
+    @property
+    def tally(self) -> Tally:
+        """What was seen and done so far."""
+        return self._intake.tally
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -70,7 +69,7 @@ class Engine:
             self._attach(handles)
             yield
         finally:
-            self.lease.open = False
+            self._lease.open = False
             for handle in handles:
                 handle.remove()
 
@@ -106,7 +105,8 @@ class Engine:
         root = self._anatomy.root
         handles.append(root.register_forward_pre_hook(opaque(self._enter), with_kwargs=True))
         handles.append(root.register_forward_hook(opaque(self._leave)))
-        for register, hook in watch(self._probed, self._selector.needs, self._capture):
+        probed = self._anatomy.attentions[self._layer - 1]
+        for register, hook in watch(probed, self._selector.needs, self._capture):
             handles.append(register(opaque(hook)))
         for index, layer in enumerate(self._anatomy.layers):
             if index >= self._layer:
@@ -116,18 +116,19 @@ class Engine:
     def _enter(self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the model: find out what kind of forward this is."""
         self._local.forward = None
-        if self._generation is not None:
-            self._generation.forwards += 1
+        generation = self._generation
+        if generation is not None:
+            generation.forwards += 1
         call = self._parameters.read(args, kwargs)
         cache = call.get("past_key_values")
         columns = recall(cache)
+        forward = Forward(columns=columns)
         if columns is not None:
-            forward = Forward(columns=self._continue(call, columns))
+            self._intake.resume(call, columns, prepared=generation is not None)
         elif cache is not None and int(cache.get_seq_length()) > 0:
-            self._refuse_audio(call)
-            forward = Forward()
+            self._intake.refuse_audio(call)
         else:
-            forward = Forward(prefill=self._begin(call))
+            forward.prefill = self._intake.begin(call, generation)
         self._local.forward = forward
 
     def _leave(self, root: nn.Module, args: Any, output: Any) -> None:
@@ -137,83 +138,12 @@ class Engine:
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
 
-    def _begin(self, call: dict[str, Any]) -> Prefill:
-        """Read the prompts of a prefill."""
-        generation = self._generation
-        ids = prompt_ids(call, generation)
-        batch, length = ids.shape
-        real = real_tokens(call.get("attention_mask"), 0, length, prepared=generation is not None)
-        real = torch.ones(batch, length, dtype=torch.bool) if real is None else real.cpu()
-        if generation is not None and not generation.begins(batch, ids):
-            self._refuse_chunk(ids, generation)
-            generation = None  # another prompt beside it, as in classifier-free guidance
-        prompts, end = (batch, length) if generation is None else generation.shape
-        step = batch // prompts
-        rows = [self._reader.row(ids[i], real[i], end) for i in range(0, batch, step)]
-        if any(row.pruned for row in rows):
-            self.owing = True
-            refuse_outputs(call)
-            self._refuse_obstacle(call)
-        capture = None
-        if any(row.kept for row in rows):
-            self.heard = True
-            capture = Capture(self._probed, self._selector.needs, rows, length, step)
-        if generation is not None and generation.selections is not None:
-            capture = None
-        return Prefill(rows, real, capture, generation)
-
-    def _continue(self, call: dict[str, Any], columns: Columns) -> Columns:
-        """Take in the tokens that continue a pruned cache."""
-        self._refuse_audio(call)
-        tokens = call.get("input_ids")
-        rows, count = (call["inputs_embeds"] if tokens is None else tokens).shape[:2]
-        held = columns.origin.shape[0]
-        if (columns.layer, held) != (self._layer, rows):
-            raise PruningError(
-                f"the cache was pruned at layer {columns.layer} and has {held} rows, but this is "
-                f"layer {self._layer} with {rows} rows; start with a new cache"
-            )
-        first, prepared = columns.length + columns.removed, self._generation is not None
-        columns.append(
-            count, real_tokens(call.get("attention_mask"), first, count, prepared=prepared)
-        )
-        columns.lease = self.lease
-        self.heard = True
-        return columns
-
-    def _refuse_audio(self, call: dict[str, Any]) -> None:
-        """Refuse audio behind a cache that is not empty: its prompt was decided without it."""
-        ids = call.get("input_ids")
-        # a single token is one that was generated: looking at it would stall every step
-        if ids is not None and ids.shape[1] > 1 and self._reader.is_due(ids):
-            self.owing = True
-            raise PruningError(
-                "audio arrived behind a cache that is not empty; pass the whole conversation at "
-                "once, with a new cache and without prefill_chunk_size"
-            )
-
-    def _refuse_chunk(self, ids: torch.Tensor, generation: Generation) -> None:
-        """Refuse a prefill that holds only a part of the prompt."""
-        have, length = ids.shape[1], generation.shape[1]
-        if have < length and self._reader.is_due(ids):
-            self.owing = True
-            raise PruningError(
-                f"the first forward holds {have} of the prompt's {length} tokens, and what to keep "
-                "cannot be chosen from a part; generate without prefill_chunk_size"
-            )
-
     def _refuse_detour(self) -> NoReturn:
         """Refuse a forward that went past the hooks of some layers."""
         raise PruningError(
             f"not every layer from {self._layer} on was reached: something (a compiled graph?) "
             "calls layers without their hooks; prune before compiling"
         )
-
-    def _refuse_obstacle(self, call: dict[str, Any]) -> None:
-        """Refuse what this family cannot combine with pruning."""
-        family = self._anatomy.family
-        if reason := family.obstacle(self._anatomy.root, call, self._layer):
-            raise PruningError(f"{family.name} cannot be pruned here: {reason}")
 
     def _change(
         self,
@@ -238,7 +168,7 @@ class Engine:
             if index == self._layer:
                 hidden = changes["hidden_states"] = forward.compaction.states(hidden)
             for name in ("position_embeddings", *self._anatomy.family.per_token):
-                changes[name] = forward.moved(call[name])
+                changes[name] = forward.moved(call.get(name))
         changes["attention_mask"] = forward.mask(self._anatomy, index, hidden, cache)
         # kept positions have gaps, which flash kernels take for several packed sequences
         changes["position_ids"] = None
@@ -252,10 +182,10 @@ class Engine:
         if any(row.pruned for row in prefill.rows):
             compaction = compact(self._layer, prefill.rows, selections, prefill.real, hidden.device)
             forward.compaction, forward.columns = compaction, compaction.columns
-            forward.columns.lease = self.lease
+            forward.columns.lease = self._lease
             if cache is not None:
                 remember(cache, forward.columns)
-            self.pruned = True
+            self.tally.pruned = True
         forward.prefill = None
 
     def _select(self, prefill: Prefill, hidden: torch.Tensor) -> Sequence[Selection]:

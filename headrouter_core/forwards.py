@@ -11,7 +11,6 @@ import torch
 from headrouter_core.capture import Capture
 from headrouter_core.columns import Columns
 from headrouter_core.compaction import Compaction
-from headrouter_core.errors import PruningError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.masks import pruned_mask
 from headrouter_core.prompt import Row
@@ -37,17 +36,16 @@ class Generation:
         prompts, length = (0, 0) if self.ids is None else self.ids.shape
         return prompts, length
 
-    def begins(self, rows: int, ids: torch.Tensor | None) -> bool:
-        """Whether a forward of so many rows begins with this prompt; ``None``: ids unknown."""
-        if self.ids is None or rows % self.ids.shape[0]:
-            return False
-        prompt = self.expanded(rows)
-        return ids is None or torch.equal(ids[:, : prompt.shape[1]], prompt)
+    def expanded(self, rows: int) -> torch.Tensor | None:
+        """Return the prompts as ``generate`` repeats them to fill ``rows`` rows, if it can."""
+        if self.ids is None or rows % len(self.ids):
+            return None
+        return self.ids.repeat_interleave(rows // len(self.ids), dim=0)
 
-    def expanded(self, rows: int) -> torch.Tensor:
-        """Return the prompts, each repeated, as ``generate`` lays them out in ``rows`` rows."""
-        assert self.ids is not None
-        return self.ids.repeat_interleave(rows // self.ids.shape[0], dim=0)
+    def begins(self, ids: torch.Tensor) -> bool:
+        """Whether a forward of ``ids`` [B, L] begins with this prompt."""
+        prompt = self.expanded(len(ids))
+        return prompt is not None and torch.equal(ids[:, : prompt.shape[1]], prompt)
 
 
 @dataclass(eq=False)
@@ -104,41 +102,3 @@ class Forward:
             # held, so that its id stays its own
             self._moved[id(value)] = value, part
         return self._moved[id(value)][1]
-
-
-def prompt_ids(call: dict[str, Any], generation: Generation | None) -> torch.Tensor:
-    """Return the input ids of a prefill, LongTensor [B, L] on CPU.
-
-    Raises:
-        PruningError: only embeddings were passed, which do not say where audio is.
-    """
-    ids: torch.Tensor | None = call.get("input_ids")
-    if ids is not None:
-        return ids.cpu()
-    embeds = call.get("inputs_embeds")
-    if generation is not None and embeds is not None and generation.begins(len(embeds), None):
-        ids = generation.expanded(len(embeds))
-        if ids.shape[1] == embeds.shape[1]:
-            return ids
-    raise PruningError(
-        "inputs_embeds alone do not say which tokens carry audio; pass input_ids of the same "
-        "length beside them"
-    )
-
-
-def refuse_outputs(call: dict[str, Any]) -> None:
-    """Refuse to be asked for outputs by columns of the unpruned prompt.
-
-    Raises:
-        PruningError: labels, or logits_to_keep as indices.
-    """
-    if call.get("labels") is not None:
-        raise PruningError(
-            "labels do not fit a pruned prompt, which has fewer logits; compute the loss from the "
-            "last logits, which belong to the last tokens, or use headrouter_core.replay"
-        )
-    if isinstance(call.get("logits_to_keep"), torch.Tensor):
-        raise PruningError(
-            "logits_to_keep as a tensor means columns of the unpruned prompt; pass a number, which "
-            "counts from the end"
-        )

@@ -78,12 +78,13 @@ def prune(
         if outer is not anatomy.root and hasattr(outer, "generate"):
             stack.enter_context(_wrapped(outer, _generate_text(anatomy.family)))
         yield engine.trace
-    if engine.owing and not engine.pruned:
+    tally = engine.tally
+    if tally.owing and not tally.pruned:
         raise PruningError(
             "audio was seen, but nothing was pruned; look for an error that was caught inside the "
             "context"
         )
-    if not engine.heard:
+    if not tally.heard:
         warnings.warn("no audio was seen while the model was being pruned", stacklevel=3)
 
 

@@ -91,6 +91,20 @@ def test_generate(name: str, attention: str, rows: Any, options: dict[str, Any])
     assert worst < TOLERANCE
 
 
+@torch.no_grad()
+def test_gemma4_goes_on_with_the_last_tokens_only() -> None:
+    """Behind its last own keys, and where the whole prompt was padded but the kept one is not."""
+    whole, given = model("gemma4", "sdpa"), inputs([ROWS[0][:-1], ROWS[0]])
+    one = {name: tensor[:1] for name, tensor in given.items()}
+    assert not one["attention_mask"].all()
+    for few in (one, given):
+        with prune(whole, Scattered(), 0.6, 2):
+            wanted = whole(**few).logits[:, -3:]
+        with prune(whole, Scattered(), 0.6, 2):
+            found = whole(**few, logits_to_keep=3).logits
+        assert error(found, wanted) < TOLERANCE
+
+
 @each_family
 @torch.no_grad()
 def test_ratio_zero_changes_no_bit(name: str) -> None:

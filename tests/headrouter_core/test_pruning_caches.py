@@ -146,6 +146,22 @@ def test_cropping_a_pruned_cache(model: Any) -> None:
                 cache.crop(-count)
 
 
+@torch.no_grad()
+def test_cropping_a_padded_batch(model: Any) -> None:
+    inputs = batch(THREE)
+    mask = torch.cat([inputs["attention_mask"], torch.ones(3, 2, dtype=torch.long)], 1)
+    drafted, given = torch.full((3, 2), 5), torch.tensor([[7, 8], [9, 10], [11, 12]])
+    with prune(model, Scattered(), 0.6):
+        cache = model(**inputs, use_cache=True).past_key_values
+        cropped = copy.deepcopy(cache)
+        model(**omni_step(drafted, mask), past_key_values=cropped)
+        cropped.crop(-2)
+        mask[1, -2] = 0  # turns of different lengths
+        wanted = model(**omni_step(given, mask), past_key_values=cache).logits
+        found = model(**omni_step(given, mask), past_key_values=cropped).logits
+    assert torch.equal(found, wanted)
+
+
 def test_chunked_prefill() -> None:
     model = tiny_families.with_audio(tiny_families.build("voxtral"))
     inputs = {k: v for k, v in batch(ONE).items() if k in ("input_ids", "attention_mask")}

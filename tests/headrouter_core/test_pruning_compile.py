@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CompileConfig
 
 from headrouter_core.pruning import prune
 
@@ -33,24 +34,50 @@ def test_layers_compiled_before(compiled: Any) -> None:
     inputs = batch(ONE)
     wanted = plain(**inputs).logits
     assert torch.equal(compiled(**inputs).logits, wanted)  # compiled without hooks
-    with prune(plain, Affinity(), 0.6, 1):
+    with prune(plain, Affinity(), 0.6, 2):
         pruned = plain(**inputs).logits
     for _ in range(2):
-        with prune(compiled, Affinity(), 0.6, 1) as trace:
+        with prune(compiled, Affinity(), 0.6, 2) as trace:
             assert torch.equal(compiled(**inputs).logits, pruned)
         assert len(trace) == 1
         assert torch.equal(compiled(**inputs).logits, wanted)
 
 
+@pytest.mark.slow
+def test_steps_compiled_by_generate(model: Any) -> None:
+    config = CompileConfig(backend="eager")
+    config._compile_all_devices = True
+    options: dict[str, Any] = {"max_new_tokens": 4, "do_sample": False}
+    static = {**options, "cache_implementation": "static", "compile_config": config}
+    plain = model.generate(**batch(ONE), **options)
+    with prune(model, Affinity(), 0.6):
+        pruned = model.generate(**batch(ONE), **options)
+    compiled = thinker("sdpa")
+    try:
+        assert torch.equal(compiled.generate(**batch(ONE), **static), plain)
+        for _ in range(2):
+            with prune(compiled, Affinity(), 0.6):
+                assert torch.equal(compiled.generate(**batch(ONE), **static), pruned)
+        assert torch.equal(compiled.generate(**batch(ONE), **static), plain)
+    finally:
+        torch._dynamo.reset()
+
+
 @pytest.mark.parametrize(
-    "part", ["layers.2", "layers.1.self_attn.q_proj", "layers.1.self_attn.k_proj"]
+    ("part", "layer"),
+    [
+        ("layers.2", 2),
+        ("layers.5", 5),
+        ("layers.1.self_attn.q_proj", 2),
+        ("layers.1.self_attn.k_proj", 2),
+    ],
 )
-def test_stale_graphs_are_noticed(model: Any, part: str) -> None:
+def test_stale_graphs_are_noticed(model: Any, part: str, layer: int) -> None:
     """A graph that dynamo did not forget calls a module's forward and none of its hooks."""
     module = model.model.language_model.get_submodule(part)
     module._compiled_call_impl = module.forward
     try:
-        with refused("compiled graph", model, Affinity(), 0.6, 2):
+        with refused("compiled graph", model, Affinity(), 0.6, layer):
             model(**batch(ONE))
     finally:
         module._compiled_call_impl = None

@@ -98,15 +98,23 @@ def test_generate(attention: str, prompt: str, mode: str) -> None:
 
 
 @each_attention
+@pytest.mark.parametrize("text", [{}, WINDOWED])
 def test_prompt_lookup_rolls_the_cache_back(
-    attention: str, monkeypatch: pytest.MonkeyPatch
+    attention: str, text: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cropped: list[int] = []
     crop = DynamicCache.crop
     monkeypatch.setattr(DynamicCache, "crop", lambda s, n: (cropped.append(n), crop(s, n))[1])
     ids = [*row("system", 20), *[7, 8, 9, 7, 8, 9, 7, 8]]  # so that there is something to look up
     worst, trace = generated_error(
-        *pair(attention), batch([ids]), Affinity(), 0.6, 2, AUDIO, prompt_lookup_num_tokens=3
+        *pair(attention, **text),
+        batch([ids]),
+        Affinity(),
+        0.6,
+        2,
+        AUDIO,
+        prompt_lookup_num_tokens=3,
+        max_new_tokens=12,
     )
     assert worst < TOLERANCE
     assert trace[0].prompt_length == len(ids)  # what was drafted is no prompt
@@ -229,3 +237,23 @@ def test_kept_tokens_are_those_of_the_selector_in_order() -> None:
     stay[audio] = False
     stay[audio[kept]] = True
     assert torch.equal(entered[0][0], whole[0][0, stay])
+
+
+@each_attention
+@pytest.mark.parametrize("prompt", ["left", "right"])
+@torch.no_grad()
+def test_what_is_at_padding_stays_out(attention: str, prompt: str) -> None:
+    """Whatever early layers make of padding, NaN even, it does not get into the pruned prompt."""
+    inputs, plain = prompt_inputs(prompt), model(attention)
+    padding = inputs["attention_mask"] == 0
+
+    def spoil(module: Any, args: Any) -> Any:
+        return (args[0].masked_fill(padding[..., None], torch.nan), *args[1:])
+
+    with prune(plain, Scattered(), 0.6, 2):
+        wanted = plain(**inputs).logits
+    handle = plain.model.language_model.layers[2].register_forward_pre_hook(spoil)
+    with prune(plain, Scattered(), 0.6, 2):
+        found = plain(**inputs).logits
+    handle.remove()
+    assert torch.equal(found, wanted)

@@ -274,6 +274,12 @@ def test_outputs_by_columns_of_the_unpruned_prompt() -> None:
         model(**inputs, logits_to_keep=torch.tensor([0, 1]))
 
 
+def test_packed_prompts(model: Any) -> None:
+    ids = torch.tensor([row(20, "one?") + row(9, "two?")])
+    with refused("packed into one row", model, Scattered(), 0.6):
+        model(input_ids=ids, cu_seq_lens_q=torch.tensor([0, 26, 41]))
+
+
 @torch.no_grad()
 def test_masks_of_four_dimensions(model: Any) -> None:
     inputs = batch(THREE)

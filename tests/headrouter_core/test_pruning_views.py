@@ -160,6 +160,14 @@ def test_projections_run_once(model: Any) -> None:
     assert calls == [attention.q_proj, attention.k_proj]
 
 
+def test_steps_and_decided_prompts_are_not_captured(model: Any) -> None:
+    for cached in (True, False):
+        recorder = Recorder()
+        with prune(model, recorder, 0.6):
+            model.generate(**batch(ROWS[:1]), max_new_tokens=3, do_sample=False, use_cache=cached)
+        assert len(recorder.views) == 1
+
+
 @torch.no_grad()
 def test_samples_count_rows_since_the_context_was_entered(model: Any) -> None:
     recorder = Recorder()
