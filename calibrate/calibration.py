@@ -24,8 +24,8 @@ from calibrate.workbench import Bench
 from headrouter_core import scoring
 from headrouter_core.errors import UsageError
 from headrouter_core.profile import Profile
+from headrouter_core.pruning import DEFAULT_LAYER
 
-DEFAULT_LAYER = 2
 #: Samples a category that stand for "half of the calibration split" with the shipped scenes: the
 #: split has about 50 clips for each of its ten tasks.
 HALF_OF_SPLIT = 25

@@ -58,8 +58,7 @@ def shipped_samples(
     """
     from tiny_omni.clips import Bank, load_clips
     from tiny_omni.parts import parts
-    from tiny_omni.questions import TASKS, questions
-    from tiny_omni.scenes import compose
+    from tiny_omni.questions import TASKS, pose
 
     banks = {fold: Bank(clips) for fold, clips in parts(load_clips("calibration"), FOLDS).items()}
     samples = []
@@ -69,12 +68,7 @@ def shipped_samples(
             numbered += [(REPORT, index) for index in range(per_category)]
         for fold, index in numbered:
             name = f"{seed}/{'report' if fold == REPORT else fold}/{task}/{index}"
-            need = spec.needs[index % len(spec.needs)]
-            scene = compose(banks[fold], name, seconds, need=need)
-            (question,) = questions(scene, name, (task,))
-            item = scene.item(need)
-            clip = scene.bed if item is None else item.clips[0].clip
-            assert clip is not None
+            scene, question, cluster = pose(banks[fold], task, index, name, seconds)
             samples.append(
                 Sample(
                     id=f"scene/{seconds:g}s/{name}",
@@ -82,7 +76,7 @@ def shipped_samples(
                     group=spec.group,
                     prompt=question.prompt,
                     answer=question.answer,
-                    cluster=clip.speaker or clip.source,
+                    cluster=cluster,
                     fold=fold,
                     read=lambda samples=scene.samples: samples,
                 )

@@ -37,8 +37,9 @@ class Bench:
 
     def __init__(self, loaded: Loaded, sample: Sample, layer: int) -> None:
         model = loaded.model
-        inputs = loaded.frontend.inputs([sample.read()], sample.prompt, answer=sample.answer)
-        prompt = loaded.frontend.inputs([sample.read()], sample.prompt)
+        audio = sample.read()
+        inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
+        prompt = loaded.frontend.inputs([audio], sample.prompt)
         self.sample = sample
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
         self._model = model

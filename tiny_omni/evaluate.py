@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +23,11 @@ from calibrate.fitting import bootstrap_interval
 from calibrate.models import Loaded, load
 from tiny_omni import MODEL_DIR
 from tiny_omni.clips import SPLITS, Bank
-from tiny_omni.questions import TASKS, Question, questions
-from tiny_omni.scenes import Scene, compose
+from tiny_omni.questions import TASKS, pose
+from tiny_omni.scenes import Scene
 
 #: Scene length in seconds -> questions per task.
 COUNTS = {6.0: 100, 10.0: 150, 20.0: 80, 30.0: 80}
-
-
-def examples(
-    bank: Bank, split: str, task: str, seconds: float, count: int
-) -> Iterator[tuple[Scene, Question, str]]:
-    """(scene, question, cluster): the cluster is the speaker or clip that is asked about."""
-    needs = TASKS[task].needs
-    for index in range(count):
-        name, need = f"{split}/{task}/{index}", needs[index % len(needs)]
-        scene = compose(bank, name, seconds, need=need)
-        (question,) = questions(scene, name, (task,))
-        item = scene.item(need)
-        clip = scene.bed if item is None else item.clips[0].clip
-        assert clip is not None
-        yield scene, question, clip.speaker or clip.source
 
 
 @torch.inference_mode()
@@ -62,7 +47,7 @@ def measure(
     loaded: Loaded, bank: Bank, split: str, task: str, seconds: float, count: int
 ) -> dict[str, Any]:
     """Exact-answer accuracy of one task at one length; for digits also 1 - corpus WER."""
-    given = list(examples(bank, split, task, seconds, count))
+    given = [pose(bank, task, i, f"{split}/{task}/{i}", seconds) for i in range(count)]
     answers: list[str] = []
     size = max(1, int(240 // seconds))
     for start in range(0, len(given), size):

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tiny_omni.scenes import Scene
+from tiny_omni.clips import Bank
+from tiny_omni.scenes import Scene, compose
 from tiny_omni.vocabulary import (
     BEDS,
     DIGITS,
@@ -209,6 +210,24 @@ def questions(
             prompt, answer = pair
             asked.append(Question(name, task.group, prompt, answer, answer))
     return asked
+
+
+def pose(
+    bank: Bank, task: str, index: int, name: str, seconds: float
+) -> tuple[Scene, Question, str]:
+    """Compose the scene called ``name`` and ask ``task`` about it.
+
+    Tasks that can be asked about several kinds of item take turns by ``index``. The third result is
+    the cluster: the speaker or recording that is asked about.
+    """
+    needs = TASKS[task].needs
+    need = needs[index % len(needs)]
+    scene = compose(bank, name, seconds, need=need)
+    (question,) = questions(scene, name, (task,))
+    item = scene.item(need)
+    clip = scene.bed if item is None else item.clips[0].clip
+    assert clip is not None
+    return scene, question, clip.speaker or clip.source
 
 
 def corpus() -> list[str]:
