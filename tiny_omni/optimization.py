@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from tiny_omni.trainee import Trainee
 
@@ -30,6 +31,70 @@ def share_gradients(trainee: Trainee) -> None:
     torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al., 2024): momentum, made orthogonal by five Newton-Schulz iterations.
+
+    Unlike ``torch.optim.Muon`` it iterates in float32, several times faster on a CPU without
+    bfloat16, on all matrices of one shape at once, and the processes share the work.
+    """
+
+    def __init__(self, params: list[nn.Parameter], weight_decay: float) -> None:
+        super().__init__(params, {"lr": 0.0, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """Update the matrices that have gradients; all processes must call it."""
+        (group,) = self.param_groups
+        alike: dict[torch.Size, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                alike.setdefault(parameter.shape, []).append(parameter)
+        if not alike:
+            return
+        stacks = [self._momenta(parameters) for parameters in alike.values()]
+        if dist.is_initialized():
+            _share(stacks)
+        else:
+            stacks = [orthogonalized(stack) for stack in stacks]
+        for (shape, parameters), updates in zip(alike.items(), stacks, strict=True):
+            # so that updates have the size of AdamW's, and its learning rate and decay fit
+            size = group["lr"] * 0.2 * max(shape) ** 0.5
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(parameters, list(updates), alpha=-size)
+
+    def _momenta(self, parameters: list[nn.Parameter]) -> torch.Tensor:
+        gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
+        for parameter in parameters:
+            self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, list(gradients), 0.05)
+        return gradients.lerp(torch.stack(momenta), 0.95)
+
+
+def _share(stacks: list[torch.Tensor]) -> None:
+    """Orthogonalise each stack in place, every process its part of the matrices."""
+    for stack in stacks:
+        mine = slice(rank(), None, processes())
+        part = orthogonalized(stack[mine])
+        stack.zero_()
+        stack[mine] = part
+    flat = torch.cat([stack.flatten() for stack in stacks])
+    dist.all_reduce(flat)
+    parts = flat.split([stack.numel() for stack in stacks])
+    torch._foreach_copy_(stacks, [p.view_as(s) for p, s in zip(parts, stacks, strict=True)])
+
+
+def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
+    """Matrices [n, a, b] with all their singular values brought near 1 (quintic Newton-Schulz)."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
 class Optimizers:
     """Muon for the matrices inside the layers, AdamW for everything else, as one."""
 
@@ -43,7 +108,7 @@ class Optimizers:
             {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
         ]
         self._all = (
-            torch.optim.Muon(inside, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            Muon(inside, weight_decay=0.05),
             torch.optim.AdamW(groups, betas=(0.9, 0.98)),
         )
 

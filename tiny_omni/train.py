@@ -45,6 +45,13 @@ def learning_rate(step: int, start: int, end: int, peak: float, decay: float) ->
     return peak * min(warm, 1.0, left)
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 autocast where the hardware computes in it: a CPU that emulates it is slower."""
+    features = torch.cpu.get_capabilities()
+    native = device.type != "cpu" or features.get("avx512_bf16") or features.get("amx_bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=bool(native))
+
+
 @torch.inference_mode()
 def validate(
     trainee: Trainee, split: str, seconds: float, device: torch.device
@@ -60,7 +67,7 @@ def validate(
         ]
         asked = [questions(scene, f"validation/{number}") for scene in scenes]
         batch = packer(scenes, asked).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             _, right, _ = trainee.answers(trainee.encode(batch), batch)
         wanted = (batch.labels != IGNORE).nonzero().tolist()
         whole: dict[tuple[int, int], bool] = {}
@@ -166,7 +173,7 @@ def _phase(args, trainee, averaged, optimizer, state, stop, joint, device, check
 def _step(
     trainee: Trainee, optimizer: Optimizers, batch: Batch, joint: bool, rate: float
 ) -> dict[str, float]:
-    with torch.autocast(batch.samples.device.type, torch.bfloat16):
+    with mixed_precision(batch.samples.device):
         embedded = trainee.encode(batch)
         losses = trainee.frame_loss(embedded, batch)
         total = losses["sound"] + 0.3 * (losses["emotion"] + losses["gender"] + losses["bed"])
