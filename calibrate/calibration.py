@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +30,8 @@ from headrouter_core.pruning import DEFAULT_LAYER
 #: Samples a category that stand for "half of the calibration split" with the shipped scenes: the
 #: split has about 50 clips for each of its ten tasks.
 HALF_OF_SPLIT = 25
+#: More samples a category than any manifest has.
+_ALL = 10**9
 
 
 def calibrate(
@@ -87,8 +90,11 @@ def check_ratios(ratios: Sequence[float]) -> None:
     for ratio in ratios:
         if scoring.exact_ratio(ratio) == 0:
             raise UsageError("ratio 0 prunes nothing; calibrate at ratios such as 0.6,0.9")
-    if not ratios or len(set(ratios)) != len(ratios):
-        raise UsageError(f"ratios {list(ratios)}: give one or more, each once")
+    if not ratios:
+        raise UsageError("there is no ratio to calibrate at; give one or more, such as 0.6,0.9")
+    twice = next((ratio for ratio in ratios if ratios.count(ratio) > 1), None)
+    if twice is not None:
+        raise UsageError(f"ratio {twice:g} is given twice; give each once")
 
 
 def check_samples(samples: Sequence[Sample]) -> None:
@@ -150,6 +156,9 @@ def run(
 
     samples = limited(draw(per_category, seed), limit)
     check_samples(samples)
+    sizes = (per_category, HALF_OF_SPLIT)
+    if stability and data is not None:
+        sizes = _sizes(per_category, manifest_samples(data, _ALL, seed=seed), data)
     loaded = models.load(
         model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code
     )
@@ -166,7 +175,7 @@ def run(
             progress=progress,
             other_lengths=others,
             again=draw if stability else None,
-            sizes=_sizes(per_category, samples, data),
+            sizes=sizes,
         )
     profile.save(output, force=force)
     if as_json:
@@ -186,11 +195,17 @@ def _other_lengths(seed: int) -> list[Sample]:
     ]
 
 
-def _sizes(per_category: int, samples: Sequence[Sample], data: Path | None) -> tuple[int, int]:
-    """Samples a category of the small and of the large fit that ``--stability`` compares."""
-    if data is None:
-        return per_category, HALF_OF_SPLIT
-    counts: dict[str, int] = {}
-    for sample in samples:
-        counts[sample.task] = counts.get(sample.task, 0) + (not sample.held_out)
-    return per_category, max(per_category, max(counts.values()))
+def _sizes(per_category: int, everything: Sequence[Sample], data: Path) -> tuple[int, int]:
+    """Samples a category of the small and of the large fit that ``--stability`` compares.
+
+    The large fit takes half of what the manifest has to estimate on. Raises ``UsageError`` where
+    that is no more than the small one takes.
+    """
+    counts = Counter(sample.task for sample in everything if not sample.held_out)
+    half = max(counts.values()) // 2
+    if half <= per_category:
+        raise UsageError(
+            f"--stability compares {per_category} samples a category with half of those that "
+            f"{data} has to estimate on, at most {half}; lower --per-category, or add recordings"
+        )
+    return per_category, half

@@ -1,6 +1,7 @@
 """The whole calibration on a small random thinker: a sound bundle, the same one twice."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from calibrate import inspection
-from calibrate.calibration import calibrate, check_samples, limited
+from calibrate.calibration import _sizes, calibrate, check_samples, limited
 from calibrate.cli import app
 from calibrate.progress import Progress
 from calibrate.samples import shipped_samples
@@ -124,6 +125,13 @@ def test_stability_compares_seeds_and_sizes(loaded, calibrated):
         assert change == pytest.approx(abs(small[row] - large[row]) / large[row], abs=1e-3)
     assert [row["audio_tokens"] for row in profile.results["by_length"]] == [[150, 150], [300, 300]]
     assert "semantic" not in profile.results["by_length"][1]
+
+
+def test_stability_takes_half_of_a_manifest():
+    everything = shipped_samples(6, seconds=6.0)
+    assert _sizes(2, everything, Path("m.jsonl")) == (2, 3)
+    with pytest.raises(UsageError, match=r"3 samples a category with half .* at most 3; lower"):
+        _sizes(3, everything, Path("m.jsonl"))
 
 
 def test_limit_keeps_groups_and_the_report():
