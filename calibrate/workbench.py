@@ -56,11 +56,10 @@ class Bench:
     def probe(self, text_tokens: str) -> torch.Tensor:
         """The probe [H, N_a] with the queries of ``all`` text tokens or of those ``after``."""
         if text_tokens not in self._probes:
-            prefix = self._prefix
-            queries = prefix.queries
-            if text_tokens == "after":
-                queries = queries[:, prefix.after.to(queries.device)]
-            self._probes[text_tokens] = scoring.probe(queries, prefix.keys, prefix.scale).cpu()
+            view = self._prefix.seen_by(text_tokens)
+            assert view.queries is not None
+            assert view.keys is not None
+            self._probes[text_tokens] = scoring.probe(view.queries, view.keys, view.scale).cpu()
         return self._probes[text_tokens]
 
     def selectivity(self, text_tokens: str) -> torch.Tensor:

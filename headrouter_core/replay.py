@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from headrouter_core.errors import PruningError, UnsupportedModelError, UsageErr
 from headrouter_core.families.base import Anatomy
 from headrouter_core.forwards import Forward
 from headrouter_core.prompt import Reader, Row
-from headrouter_core.selectors.base import Need, Selection
+from headrouter_core.selectors.base import Need, Selection, View
 from headrouter_core.sessions import claimed, without_graphs
 
 #: Arguments that :func:`replay` makes anew for each layer.
@@ -51,12 +51,8 @@ class Prefix:
     """LongTensor [N_t]: columns of all text tokens of the prompt, on CPU."""
     after: torch.Tensor
     """BoolTensor [N_t]: which of these come after the last audio token."""
-    queries: torch.Tensor
-    """[H, N_t, d]: the text tokens' queries in layer M-1, before rotary encoding."""
-    keys: torch.Tensor
-    """[H_kv, N_a, d]: the audio tokens' keys in layer M-1, before rotary encoding."""
-    scale: float
-    """Factor of the affinities between them."""
+    view: View
+    """What was read from layer M-1, with the queries of all text tokens."""
     arguments: tuple[Mapping[str, Any], ...]
     """What each layer from M on was given besides hidden states, mask and cache."""
 
@@ -65,10 +61,21 @@ class Prefix:
         """LongTensor [n]: the answer's tokens."""
         return self.input_ids[self.prompt_length :]
 
+    def seen_by(self, text_tokens: str, sample: int = 0) -> View:
+        """Return the view of a selector that probes ``all`` text tokens, or those ``after``."""
+        queries = self.view.queries
+        if queries is not None and text_tokens == "after":
+            queries = queries[:, self.after.to(queries.device)]
+        return replace(self.view, queries=queries, sample=sample)
+
 
 @torch.no_grad()
 def capture(
-    model: nn.Module, inputs: Mapping[str, Any], layer: int, prompt_length: int | None = None
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    layer: int,
+    prompt_length: int | None = None,
+    needs: Need = Need.QUERIES_KEYS,
 ) -> Prefix:
     """Run a model once, unpruned, on one sample, and keep what :func:`replay` needs.
 
@@ -77,6 +84,7 @@ def capture(
         inputs: the model's inputs for one row without padding; an answer may be appended.
         layer: M, at least 1.
         prompt_length: tokens before the answer; all of them unless given.
+        needs: what to read from layer M-1.
 
     Raises:
         UsageError: ``layer`` or ``prompt_length`` out of range, more than one row, or padding.
@@ -87,7 +95,7 @@ def capture(
     anatomy.check_layer(layer)
     ids, row = _read(anatomy, inputs, prompt_length)
     probed = anatomy.attentions[layer - 1]
-    found = Capture(probed, Need.QUERIES_KEYS, [row], len(ids))
+    found = Capture(probed, needs, [row], len(ids))
     states: list[torch.Tensor] = []
     arguments: list[Mapping[str, Any]] = []
 
@@ -102,7 +110,7 @@ def capture(
     with ExitStack() as stack:
         stack.enter_context(claimed(anatomy.root))
         stack.enter_context(without_graphs())
-        for register, hook in watch(probed, Need.QUERIES_KEYS, lambda: found):
+        for register, hook in watch(probed, needs, lambda: found):
             stack.callback(register(hook).remove)
         for module in anatomy.layers[layer:]:
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
@@ -110,9 +118,6 @@ def capture(
         logits = anatomy.root(**{**inputs, "use_cache": False}).logits
     _check_ending(anatomy, states[-1], logits)
 
-    view = found.view(0, states[0], sample=0)
-    assert view.queries is not None
-    assert view.keys is not None
     return Prefix(
         layer=layer,
         hidden_states=states[0][0],
@@ -122,9 +127,7 @@ def capture(
         audio=row.audio,
         text=row.text,
         after=row.text > row.audio[-1],
-        queries=view.queries,
-        keys=view.keys,
-        scale=probed.scale,
+        view=found.view(0, states[0], sample=0),
         arguments=tuple(arguments),
     )
 

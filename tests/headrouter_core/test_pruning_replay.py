@@ -16,7 +16,7 @@ from headrouter_core.selectors.base import Need, Selection, View
 from .exactness import TOLERANCE
 from .guarded import fixture_model, hook_count, refused
 from .masked import error
-from .probes import Merging, Recorder, Scattered, scattered
+from .probes import EVERYTHING, Merging, Recorder, Scattered, scattered
 from .tiny_models import AUDIO, BEGIN, END, batch, row, thinker
 
 model = fixture_model
@@ -24,8 +24,8 @@ SAMPLE = [row("system", 12, "and", 8, "question?", "answer")]
 LENGTH, ANSWER = len(SAMPLE[0]), 6
 
 
-def captured(model: Any, layer: int = 2) -> Prefix:
-    return capture(model, batch(SAMPLE), layer, LENGTH - ANSWER)
+def captured(model: Any, layer: int = 2, **more: Any) -> Prefix:
+    return capture(model, batch(SAMPLE), layer, LENGTH - ANSWER, **more)
 
 
 class Given:
@@ -88,28 +88,31 @@ def test_states_and_edits(model: Any) -> None:
     assert torch.equal(replay(model, prefix, kept, edit=put), found)
 
 
+@pytest.mark.parametrize("text_tokens", ["all", "after"])
 @torch.no_grad()
-def test_what_is_captured(model: Any) -> None:
-    recorder = Recorder()
+def test_what_is_captured(model: Any, text_tokens: str) -> None:
+    recorder = Recorder(text_tokens)
     shortened = batch([SAMPLE[0][:-ANSWER]])
     hooks = hook_count(model)
-    prefix = captured(model)
+    prefix = captured(model, needs=EVERYTHING)
     assert hook_count(model) == hooks
     with prune(model, recorder, 0.6):
         model(**shortened)
-    (view,) = recorder.views
+    (wanted,) = recorder.views
     ids = shortened["input_ids"][0]
     assert torch.equal(prefix.audio, (ids == AUDIO).nonzero()[:, 0])
     text = (~torch.isin(ids, torch.tensor([AUDIO, BEGIN, END]))).nonzero()[:, 0]
     assert torch.equal(prefix.text, text)
     assert torch.equal(prefix.after, text > prefix.audio[-1])
     assert 0 < int(prefix.after.sum()) < len(text)
-    assert error(prefix.queries, view.queries) < TOLERANCE
-    assert error(prefix.keys, view.keys) < TOLERANCE
-    assert error(prefix.hidden_states[prefix.audio], view.hidden_states) < TOLERANCE
     assert prefix.hidden_states.shape == (LENGTH, 64)
-    assert prefix.scale == view.scale
     assert prefix.answer_ids.tolist() == SAMPLE[0][-ANSWER:]
+    view = prefix.seen_by(text_tokens)
+    assert (view.audio_tokens, view.sample, view.scale) == (20, 0, wanted.scale)
+    for part in ("queries", "keys", "rotated_keys", "last_attention", "hidden_states"):
+        assert error(getattr(view, part), getattr(wanted, part)) < TOLERANCE
+    assert prefix.seen_by("all", sample=7).sample == 7
+    assert captured(model, needs=Need.NOTHING).seen_by(text_tokens).queries is None
 
 
 def test_answers_that_speak_of_audio_are_no_audio(model: Any) -> None:
