@@ -16,7 +16,8 @@ import torch
 from calibrate.models import Loaded
 from calibrate.samples import Sample
 from headrouter_core import scoring
-from headrouter_core.replay import Prefix, answer_nll, capture, replay
+from headrouter_core.prefix import Prefix, capture
+from headrouter_core.replay import answer_nll, replay
 
 #: Tokens that one batch of replays may hold, by kind of device.
 _BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}

@@ -9,8 +9,9 @@ import torch
 
 from headrouter_core import families
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
+from headrouter_core.prefix import Prefix, capture
 from headrouter_core.pruning import prune
-from headrouter_core.replay import Prefix, answer_nll, capture, replay
+from headrouter_core.replay import answer_nll, replay, replay_cache
 from headrouter_core.selectors.base import Need, Selection, View
 
 from .exactness import TOLERANCE
@@ -177,3 +178,44 @@ def test_merging_selectors_replay(model: Any) -> None:
     with prune(model, Merging(), 0.6, 2):
         wanted = model(**batch(SAMPLE)).logits[0, -ANSWER - 1 : -1]
     assert error(replay(model, prefix, kept[None], merged[None])[0], wanted) < TOLERANCE
+
+
+@pytest.mark.parametrize("merging", [False, True])
+@pytest.mark.parametrize(
+    "text", [{}, {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 3}]
+)
+@torch.no_grad()
+def test_generating_from_a_replayed_cache(merging: bool, text: dict[str, Any]) -> None:
+    """Rows of one sample with different choices go on as each would have alone."""
+    model = thinker("sdpa", **text)
+    prompt = batch([SAMPLE[0][:-ANSWER]])
+    prefix = capture(model, prompt, 2, needs=Need.HIDDEN_STATES, cached=True)
+    kept = torch.stack([scattered(20, 8, seed) for seed in range(3)])
+    states = prefix.seen_by("all").hidden_states
+    merged = states[kept] * 0.5 + states.mean(0) if merging else None
+    options: dict[str, Any] = {
+        "max_new_tokens": 5,
+        "do_sample": False,
+        "return_dict_in_generate": True,
+        "output_logits": True,
+    }
+    cache = replay_cache(model, prefix, kept, merged)
+    ids = prefix.input_ids.expand(3, -1)
+    assert cache.get_seq_length() == ids.shape[1] - 1
+    with prune(model, Scattered(), 0.6, 2) as trace:
+        found = model.generate(
+            ids, attention_mask=torch.ones_like(ids), past_key_values=cache, **options
+        )
+    assert not trace
+    for index in range(3):
+        choice = Given(kept[index], None if merged is None else merged[index])
+        with prune(model, choice, 0.6, 2):
+            wanted = model.generate(**prompt, **options)
+        assert torch.equal(found.sequences[index], wanted.sequences[0])
+        for a, b in zip(found.logits, wanted.logits, strict=True):
+            assert error(a[index], b[0]) < TOLERANCE
+
+
+def test_a_cache_cannot_be_replayed_that_was_not_kept(model: Any) -> None:
+    with pytest.raises(UsageError, match="cached=True"):
+        replay_cache(model, captured(model), torch.arange(8)[None])
