@@ -69,14 +69,14 @@ def _run(
 ) -> float:
     """Return how long one prefill takes; entering and leaving the context is not counted."""
     with way():
-        _wait_for(loaded.device)
+        wait_for(loaded.device)
         start = time.perf_counter()
         loaded.model(**inputs, use_cache=True)
-        _wait_for(loaded.device)
+        wait_for(loaded.device)
         return time.perf_counter() - start
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
     """Wait until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

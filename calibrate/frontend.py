@@ -118,6 +118,10 @@ class FrontEnd(abc.ABC):
             batch[name] = torch.cat(parts)
         return batch
 
+    def answer_ids(self, answer: str) -> list[int]:
+        """Return the tokens of an answer as the model would have to generate it, with its end."""
+        return [*self.tokenizer(answer)["input_ids"], self.tokenizer.eos_token_id]
+
     def decode(self, ids: torch.Tensor) -> str:
         """Return the text of generated tokens [n], without control tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()

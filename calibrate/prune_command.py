@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -19,11 +18,11 @@ from calibrate.asking import answer, prefill_seconds
 from calibrate.audio import load_audio
 from calibrate.console import say, working
 from calibrate.errors import AudioError, ModelError, SomeFailedError
-from calibrate.loudness import token_loudness
 from calibrate.models import Loaded
 from calibrate.prune_request import Request
 from calibrate.prune_result import Result, to_bytes, to_json
 from calibrate.prune_text import describe
+from calibrate.selecting import build_selector, takes_profile
 from headrouter_core import bundle, families, prune
 from headrouter_core.errors import HeadRouterError, ProfileError, PruningError, UsageError
 from headrouter_core.profile import Profile
@@ -51,21 +50,14 @@ class Method:
     seed: int
 
     def selector(self, loaded: Loaded, samples: np.ndarray) -> Selector:
-        """Build the selector for one recording from what its kind takes."""
-        frontend = loaded.frontend
-        offers: dict[str, Callable[[], Any]] = {
-            "profile": lambda: self.profile,
-            "seed": lambda: self.seed,
-            "loudness": lambda: [
-                token_loudness(
-                    samples,
-                    frontend.audio_tokens(len(samples)),
-                    frontend.seconds_per_token * frontend.sample_rate,
-                )
-            ],
-        }
-        takes = inspect.signature(self.kind).parameters
-        return self.kind(**{name: offer() for name, offer in offers.items() if name in takes})
+        """Build the selector for one recording."""
+        return build_selector(
+            self.kind,
+            profile=self.profile,
+            seed=self.seed,
+            audios=[samples],
+            frontend=loaded.frontend,
+        )
 
 
 def run(request: Request) -> None:
@@ -102,7 +94,7 @@ def run(request: Request) -> None:
 def _method(request: Request) -> Method:
     kind = get_selector(request.method)
     profile = None
-    if "profile" in inspect.signature(kind).parameters:
+    if takes_profile(kind):
         profile = _find_profile(request)
     elif request.profile is not None:
         say(f"{request.method} uses no profile; {request.profile} is ignored", "warning")

@@ -6,25 +6,22 @@ and samples of the closing report never share one, nor do two folds of the cross
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from calibrate.manifests import GROUPS, Entry, read_manifest
 from headrouter_core.errors import UsageError
 
-GROUPS = ("semantic", "acoustic")
 FOLDS = 3
 #: Fold number of the samples that take no part in any choice.
 REPORT = -1
-_AUDIO_KEYS = ("audio_filepath", "file_name")
-_TEXT_KEYS = ("task", "group", "prompt", "answer")
 
 
 @dataclass(frozen=True)
@@ -85,94 +82,37 @@ def shipped_samples(
 
 
 def manifest_samples(path: Path, per_category: int, *, seed: int = 0) -> list[Sample]:
-    """Samples of a JSONL manifest or of a folder with ``metadata.csv`` or ``metadata.jsonl``.
+    """Samples of a manifest (see :func:`calibrate.manifests.read_manifest`).
 
-    Each entry has ``audio_filepath`` or ``file_name`` (relative to the manifest), ``task``,
-    ``group`` (semantic or acoustic), ``prompt``, ``answer``, and optionally ``speaker`` or
-    ``source``, which keeps what shares one on one side of every split. Per task, up to
+    What shares a ``speaker`` or ``source`` stays on one side of every split. Per task, up to
     ``per_category`` samples serve the choices and as many the report; which ones follows from the
-    seed. Raises ``UsageError`` naming file and line for anything that is not so.
+    seed. Raises ``UsageError`` naming file and line for an audio file that is not there.
     """
-    listed = [_sample(entry, where, path) for where, entry in _entries(_manifest_file(path))]
-    if not listed:
-        raise UsageError(f"{path}: the manifest has no entries")
-    twice = _first_repeated(sample.id for sample in listed)
-    if twice is not None:
-        raise UsageError(f"{path}: two entries are {twice!r}; give each audio and prompt once")
-    _refuse_mixed_groups(listed, path)
+    listed = [_sample(entry) for entry in read_manifest(path)]
+    _refuse_one_group(listed, path)
     return _drawn(listed, per_category, seed, path)
 
 
-def _manifest_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise UsageError(f"{path}: no such manifest or folder")
-    for name in ("metadata.jsonl", "metadata.csv"):
-        if (path / name).is_file():
-            return path / name
-    raise UsageError(f"{path}: the folder has neither metadata.jsonl nor metadata.csv")
-
-
-def _entries(path: Path) -> Iterable[tuple[str, dict]]:
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(text.splitlines(), strict=True)
-        try:
-            for row in reader:
-                yield f"{path}:{reader.line_num}", row
-        except csv.Error as error:
-            raise UsageError(f"{path}:{reader.line_num}: not CSV: {error}") from error
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{path}:{number}: not JSON: {error}") from error
-        if not isinstance(entry, dict):
-            raise UsageError(f"{path}:{number}: expected a JSON object, got {line.strip()[:60]}")
-        yield f"{path}:{number}", entry
-
-
-def _sample(entry: dict, where: str, manifest: Path) -> Sample:
+def _sample(entry: Entry) -> Sample:
     from calibrate.audio import load_audio
 
-    name = next((entry[key] for key in _AUDIO_KEYS if entry.get(key)), None)
-    if not isinstance(name, str):
-        raise UsageError(f"{where}: needs a text in {' or '.join(_AUDIO_KEYS)}")
-    for key in _TEXT_KEYS:
-        if not isinstance(entry.get(key), str) or not entry[key].strip():
-            raise UsageError(f"{where}: needs a text in {key!r}, got {entry.get(key)!r}")
-    if entry["group"] not in GROUPS:
-        raise UsageError(f"{where}: group is {entry['group']!r}; expected {' or '.join(GROUPS)}")
-    folder = manifest if manifest.is_dir() else manifest.parent
-    path = folder / name
-    if not path.is_file():
-        raise UsageError(f"{where}: no such audio file: {path}")
+    if not entry.path.is_file():
+        raise UsageError(f"{entry.where}: no such audio file: {entry.path}")
     return Sample(
-        id=f"{name}#{_digest(entry['prompt'] + chr(0) + entry['answer'])[:8]}",
-        task=entry["task"],
-        group=entry["group"],
-        prompt=entry["prompt"],
-        answer=entry["answer"],
-        cluster=str(entry.get("speaker") or entry.get("source") or name),
+        id=entry.id,
+        task=entry.task,
+        group=entry.group,
+        prompt=entry.prompt,
+        answer=entry.answer,
+        cluster=entry.cluster,
         fold=0,
-        read=lambda: load_audio(path),
+        read=lambda: load_audio(entry.path),
     )
 
 
-def _refuse_mixed_groups(samples: list[Sample], path: Path) -> None:
-    groups: dict[str, str] = {}
-    for sample in samples:
-        if groups.setdefault(sample.task, sample.group) != sample.group:
-            raise UsageError(f"{path}: task {sample.task!r} is in both groups; name two tasks")
+def _refuse_one_group(samples: list[Sample], path: Path) -> None:
     for group in GROUPS:
-        if group not in groups.values():
+        if not any(sample.group == group for sample in samples):
             raise UsageError(
                 f"{path}: no {group} task; a profile needs both groups (semantic: what is said, "
                 "acoustic: how it sounds)"
@@ -219,12 +159,3 @@ def manifest_digest(samples: list[Sample]) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first_repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None

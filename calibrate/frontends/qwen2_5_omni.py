@@ -95,7 +95,7 @@ class Qwen25OmniFrontEnd(FrontEnd):
         )
         ids = self.tokenizer(self._text(audios, prompt, system))["input_ids"]
         if answer is not None:
-            ids = ids + self.tokenizer(answer)["input_ids"] + [self.tokenizer.eos_token_id]
+            ids = ids + self.answer_ids(answer)
         if len(ids) > self.tokenizer.model_max_length:
             raise UsageError(
                 f"audio and text make {len(ids)} tokens and this model takes at most"

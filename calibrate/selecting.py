@@ -1,0 +1,56 @@
+"""Building a selector from what its kind takes: a profile, a seed, the loudness of the audio."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from calibrate.frontend import FrontEnd
+from calibrate.loudness import token_loudness
+from headrouter_core.profile import Profile
+from headrouter_core.selectors import Selector
+
+
+def takes_profile(kind: type) -> bool:
+    """Whether this kind of selector is calibrated."""
+    return "profile" in inspect.signature(kind).parameters
+
+
+def build_selector(
+    kind: Callable[..., Selector],
+    *,
+    profile: Profile | None,
+    seed: int,
+    audios: Sequence[np.ndarray],
+    frontend: FrontEnd,
+    **options: Any,
+) -> Selector:
+    """Build a selector for one conversation.
+
+    Args:
+        kind: its class.
+        profile: for kinds that take one.
+        seed: of kinds that draw at random.
+        audios: the recordings of the conversation, float32 [n] each.
+        frontend: the model's.
+        options: further arguments of the kind.
+    """
+    offers: dict[str, Callable[[], Any]] = {
+        "profile": lambda: profile,
+        "seed": lambda: seed,
+        "loudness": lambda: [_loudness(audios, frontend)],
+    }
+    takes = inspect.signature(kind).parameters
+    given = {name: offer() for name, offer in offers.items() if name in takes}
+    return kind(**given, **options)
+
+
+def _loudness(audios: Sequence[np.ndarray], frontend: FrontEnd) -> torch.Tensor:
+    """Return the loudness [N_a] of the audio tokens of all recordings, one after the other."""
+    length = frontend.seconds_per_token * frontend.sample_rate
+    parts = [token_loudness(audio, frontend.audio_tokens(len(audio)), length) for audio in audios]
+    return torch.cat(parts)
