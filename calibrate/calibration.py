@@ -28,7 +28,7 @@ from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
 
 #: Samples a category that stand for "half of the calibration split" with the shipped scenes: the
-#: split has about 50 clips for each of its ten tasks.
+#: split has about 50 clips for each of its nine tasks.
 HALF_OF_SPLIT = 25
 #: More samples a category than any manifest has.
 _ALL = 10**9

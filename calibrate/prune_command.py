@@ -34,9 +34,9 @@ QUESTION = "Transcribe the audio."
 #: What tiny-omni is asked unless a question is given, and what it should not be asked.
 EMBEDDED_QUESTION = "Which digits are spoken?"
 EMBEDDED_NOTE = (
-    "tiny-omni is a small model for trying things out: it knows English digits, six wake words, ten"
-    " coffee orders and ten German sentences, and tells sound events, backgrounds, instruments,"
-    " emotion and gender apart; it cannot transcribe free speech (--model qwen2.5-omni-3b can)"
+    "tiny-omni is a small model for trying things out: it knows English digits, six wake words and"
+    " ten German sentences, and tells sound events, backgrounds, instruments, emotion and gender"
+    " apart; it cannot transcribe free speech (--model qwen2.5-omni-3b can)"
 )
 
 

@@ -100,4 +100,4 @@ def test_samples_are_in_the_wheel(bare, tmp_path):
     result = subprocess.run(
         [bare, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == "20"
+    assert result.stdout.strip() == "18"

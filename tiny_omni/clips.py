@@ -42,8 +42,6 @@ class Clip:
     speaker: str | None = None
     gender: str | None = None
     emotion: str | None = None
-    slots: tuple[tuple[str, str], ...] = ()
-    """What else a coffee order says: (slot, value)."""
     folder: Path = field(default=AUDIO_DIR, compare=False, repr=False)
 
     def read(self) -> np.ndarray:
@@ -112,7 +110,6 @@ def _clip(file: str, rows: list[dict], folder: Path) -> Clip:
         speaker=named["speaker"],
         gender=named["gender"],
         emotion=emotion["label"] if emotion else None,
-        slots=tuple(sorted(named.get("slots", {}).items())),
         folder=folder,
     )
 

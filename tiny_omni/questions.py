@@ -63,6 +63,7 @@ _KEYWORD = (
     "Which wake word do you hear?",
     "Name the spoken keyword.",
 )
+#: Asked in the first part of training only: the few orders taught nothing about new ones.
 _ORDER = (
     "Which drink is ordered?",
     "What does the customer order?",
@@ -164,7 +165,6 @@ def _gender(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
 TASKS: dict[str, Task] = {
     "digits": Task("semantic", ("digits",), _digits, 0.0),
     "keyword": Task("semantic", ("keyword",), _named("keyword", _KEYWORD), 1 / 6),
-    "order": Task("semantic", ("order",), _named("order", _ORDER), 1 / 10),
     "sentence": Task("semantic", ("german",), _named("german", _SENTENCE, SENTENCES), 1 / 10),
     "reasoning": Task("semantic", ("digits",), _reasoning, 1 / 8),
     "event": Task("acoustic", ("event",), _named("event", _EVENT, EVENTS), 1 / 6),
@@ -175,27 +175,6 @@ TASKS: dict[str, Task] = {
     "emotion": Task("acoustic", ("german",), _emotion, 1 / 7),
     "gender": Task("acoustic", ("digits", "english"), _gender, 1 / 2),
 }
-
-
-#: Slots of an order -> what is asked about them in training only: few orders teach few words.
-_SLOTS = {
-    "size": "Which size is ordered?",
-    "roast": "Which roast is ordered?",
-    "numberOfShots": "How many shots are ordered?",
-    "milkAmount": "Which milk is ordered?",
-    "sugarAmount": "Which sugar is ordered?",
-}
-
-
-def exercises(scene: Scene) -> list[Question]:
-    """Further questions for training, about parts of an order that no task asks for."""
-    item = scene.item("order")
-    slots = dict(item.clips[0].clip.slots) if item else {}
-    return [
-        Question("order slots", "semantic", prompt, slots[slot], slots[slot])
-        for slot, prompt in _SLOTS.items()
-        if slot in slots
-    ]
 
 
 def questions(

@@ -150,7 +150,7 @@ def test_inspect_json_has_the_promised_keys(calibrated):
     assert {"bandwidth", "model", "recipe", "calibration", "schema"} <= set(data)
     heads = calibrated.model.heads
     assert all(len(vector) == heads for vector in data["weights"].values())
-    assert np.shape(data["calibration"]["ablation"]) == (2, 10, 2, heads)
+    assert np.shape(data["calibration"]["ablation"]) == (2, 9, 2, heads)
 
 
 def test_calibrate_and_inspect_on_the_command_line(thinker, tmp_path, monkeypatch):

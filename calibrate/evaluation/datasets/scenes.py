@@ -13,7 +13,6 @@ from tiny_omni.questions import TASKS, pose
 from tiny_omni.vocabulary import (
     BEDS,
     DIGITS,
-    DRINKS,
     EMOTIONS,
     EVENTS,
     GENDERS,
@@ -26,7 +25,6 @@ from tiny_omni.vocabulary import (
 #: Task -> the answers that the model knows; ``digits`` is transcribed.
 VOCABULARIES: dict[str, tuple[str, ...]] = {
     "keyword": KEYWORDS,
-    "order": DRINKS,
     "sentence": tuple(SENTENCES.values()),
     "reasoning": DIGITS,
     "event": tuple(EVENTS.values()),
