@@ -40,6 +40,9 @@ def card(training: dict[str, Any], results: dict[str, Any], parameters: int) -> 
         f"{row['digits']['questions']} at {s} s" for s, row in results["seconds"].items()
     )
     settings = training["settings"]
+    changes = "".join(f"\n- {change}" for change in training.get("changes", ()))
+    if changes:
+        changes = f" What was changed on the way:\n{changes}"
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -80,7 +83,7 @@ on questions, with that loss kept beside. {settings["batch_seconds"] * training[
 seconds of freshly composed, augmented scenes a step; Muon and AdamW, rate {settings["rate"]:g};
 averaged weights. {training["hours"]:g} hours on {training["processes"]} processes
 ({training["machine"]}), torch {training["versions"]["torch"]}, transformers
-{training["versions"]["transformers"]}.
+{training["versions"]["transformers"]}.{changes}
 
 Data and licences: `tiny_omni/audio/README.md`; every clip's licence and attribution is in
 `tiny_omni/audio/metadata.jsonl`. Checkpoints were judged on the calibration split; the test split

@@ -27,7 +27,7 @@ from tiny_omni.questions import TASKS, pose
 from tiny_omni.scenes import Scene
 
 #: Scene length in seconds -> questions per task.
-COUNTS = {6.0: 100, 10.0: 150, 20.0: 80, 30.0: 80}
+COUNTS = {6.0: 60, 10.0: 150, 20.0: 40, 30.0: 60}
 
 
 @torch.inference_mode()
