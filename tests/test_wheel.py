@@ -12,10 +12,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-needs_weights = pytest.mark.skipif(
-    not (ROOT / "tiny_omni" / "model" / "config.json").is_file(),
-    reason="tiny-omni's weights are not committed yet",
-)
 MEGABYTE = 1_000_000
 
 
@@ -28,7 +24,6 @@ def wheel(tmp_path_factory):
     return built
 
 
-@needs_weights
 def test_contents(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.stat().st_size < 30 * MEGABYTE
@@ -77,7 +72,6 @@ def run(python, *arguments, folder):
     )
 
 
-@needs_weights
 def test_prune_outside_the_checkout(bare, tmp_path):
     place = subprocess.run(
         [bare, "-c", "import headrouter_core, tiny_omni; print(tiny_omni.DEMO)"],

@@ -13,7 +13,7 @@ from calibrate.errors import ModelError
 from calibrate.models import EMBEDDED, load, source
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import model_info
-from tests.calibrate.helpers import needs_tiny_omni, spoiled
+from tests.calibrate.helpers import spoiled
 from tiny_omni import MODEL_DIR
 
 SHARD = "model-00001-of-00002.safetensors"
@@ -143,7 +143,6 @@ def test_the_embedded_model_without_weights(monkeypatch, tmp_path):
         load(EMBEDDED)
 
 
-@needs_tiny_omni
 def test_the_embedded_model():
     embedded = load(EMBEDDED, device="cpu")
     assert embedded.id == "tiny-omni"

@@ -17,7 +17,6 @@ from calibrate.audio import load_audio
 from calibrate.cli import app
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
 from headrouter_core.profile import Profile
-from tests.calibrate.helpers import needs_tiny_omni
 from tiny_omni.questions import corpus
 
 QUESTION = "Which digits are spoken?"
@@ -472,7 +471,6 @@ def test_a_slow_prefill_is_timed_once(monkeypatch):
     assert len(ran) == 4
 
 
-@needs_tiny_omni
 def test_the_embedded_model_answers(run, recordings):
     done = run(recordings["wav"], "--method", "frame", "--json", model="tiny-omni", profile=None)
     assert done.exit_code == 0, done.stderr
