@@ -85,7 +85,8 @@ def replay_cache(
         raise UsageError("the sample was captured without its cache; capture with cached=True")
     cache = DynamicCache()
     for index, parts in enumerate(prefix.early):
-        cache.update(*(part.expand(len(kept), -1, -1, -1) for part in parts), index)
+        keys, values = (part.expand(len(kept), -1, -1, -1) for part in parts)
+        cache.update(keys, values, index)
     compaction = _compaction(prefix, kept, states)
     hidden = compaction.states(prefix.hidden_states[None])
     _run(families.locate(model), prefix, compaction, hidden, cache)

@@ -13,8 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from headrouter_core import families
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
 from headrouter_core.model_info import fingerprint
+from headrouter_core.prefix import capture
 from headrouter_core.pruning import prune
-from headrouter_core.replay import capture, replay
+from headrouter_core.replay import replay
 
 from . import tiny_models
 from .exactness import TOLERANCE, forced_error, generated_error, omni_step, plain_step
