@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from calibrate.audio import SAMPLE_RATE, resample
 from calibrate.models import Loaded
 from calibrate.samples import Sample
 from headrouter_core import scoring
@@ -38,11 +39,11 @@ class Bench:
 
     def __init__(self, loaded: Loaded, sample: Sample, layer: int) -> None:
         model = loaded.model
-        audio = sample.read()
+        audio = resample(sample.read(), SAMPLE_RATE, loaded.frontend.sample_rate)
         inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
         prompt = loaded.frontend.inputs([audio], sample.prompt)
         self.sample = sample
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        inputs = loaded.place(inputs)
         self._model = model
         self._prefix: Prefix = capture(model, inputs, layer, prompt["input_ids"].shape[1])
         self._answer = self._prefix.answer_ids.to(model.device)
