@@ -1,4 +1,4 @@
-"""The command line: ``headrouter calibrate``, ``evaluate``, ``prune`` and what belongs to them.
+"""The command line: ``headrouter calibrate``, ``inspect`` and ``prune``.
 
 Here is only what ``--help`` and ``--version`` need. Commands import what they need when they run.
 """
@@ -13,11 +13,8 @@ from typing import Annotated
 import typer
 
 from calibrate.commands.calibrate import calibrate
-from calibrate.commands.evaluate import evaluate
-from calibrate.commands.families import families
 from calibrate.commands.inspect import inspect
 from calibrate.commands.prune import prune
-from calibrate.commands.report import report
 from calibrate.exits import SETTINGS, guarded
 
 app = typer.Typer(
@@ -30,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (calibrate, inspect, prune, evaluate, report, families):
+for command in (calibrate, inspect, prune):
     app.command()(guarded(command))
 
 

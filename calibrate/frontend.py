@@ -24,30 +24,9 @@ from headrouter_core.errors import UnsupportedModelError, UsageError
 
 #: ``model_type`` of a checkpoint's configuration -> module whose ``FRONT_END`` is its front end.
 FRONT_ENDS = {
-    "audioflamingo3": "calibrate.frontends.audioflamingo3",
-    "fun_asr_nano": "calibrate.frontends.fun_asr_nano",
-    "gemma3n": "calibrate.frontends.gemma3n",
-    "gemma4": "calibrate.frontends.gemma4",
-    "gemma4_unified": "calibrate.frontends.gemma4_unified",
-    "glmasr": "calibrate.frontends.glmasr",
-    "granite_speech": "calibrate.frontends.granite_speech",
-    "granite_speech_plus": "calibrate.frontends.granite_speech_plus",
-    "moss_transcribe_diarize": "calibrate.frontends.moss_transcribe_diarize",
-    "muse_spark": "calibrate.frontends.muse_spark",
-    "musicflamingo": "calibrate.frontends.musicflamingo",
-    "phi4_multimodal": "calibrate.frontends.phi4_multimodal",
     "qwen2_5_omni": "calibrate.frontends.qwen2_5_omni",
     "qwen2_5_omni_thinker": "calibrate.frontends.qwen2_5_omni",
-    "qwen2_audio": "calibrate.frontends.qwen2_audio",
-    "qwen3_asr": "calibrate.frontends.qwen3_asr",
-    "qwen3_omni_moe": "calibrate.frontends.qwen3_omni_moe",
-    "qwen3_omni_moe_thinker": "calibrate.frontends.qwen3_omni_moe",
-    "vibevoice_asr": "calibrate.frontends.vibevoice_asr",
-    "voxtral": "calibrate.frontends.voxtral",
 }
-
-#: Inputs that hold something for each token, and what that is for text; for padding it is 0.
-PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
 
 
 class FrontEnd(abc.ABC):
@@ -57,13 +36,6 @@ class FrontEnd(abc.ABC):
     model_class: ClassVar[str]
     #: Checkpoint keys that begin so belong to parts that ``model_class`` does without.
     unused_weights: ClassVar[tuple[str, ...]] = ()
-    #: Name of the transformers class that makes the inputs, and how that was tested.
-    processor_class: ClassVar[str | None] = None
-    tested: ClassVar[str]
-    #: Packages that it cannot do without, besides those that headrouter needs.
-    packages: ClassVar[tuple[str, ...]] = ()
-    #: Folder of the LoRA for audio, if there is one; empty: it lies among the model's own files.
-    adapter: ClassVar[str] = ""
 
     tokenizer: Any
     sample_rate: int
@@ -99,11 +71,6 @@ class FrontEnd(abc.ABC):
         """Return the part of a checkpoint's configuration that ``model_class`` is built from."""
         return config
 
-    @property
-    def end_id(self) -> int:
-        """The token that ends an answer."""
-        return self.tokenizer.eos_token_id
-
     @abc.abstractmethod
     def check_model(self, model: Any) -> None:
         """Raise a ModelError unless the loaded model reads tokens as this front end writes them."""
@@ -135,21 +102,25 @@ class FrontEnd(abc.ABC):
         """
 
     def batch(self, rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Join inputs to a batch: tokens are padded on the left, features on the right."""
+        """Join inputs to a batch: token rows are padded on the left, audios are concatenated."""
         if not rows:
             raise UsageError("there is nothing to batch; give at least one row of inputs")
-        padding = {**dict.fromkeys(PER_TOKEN, 0), "input_ids": self.tokenizer.pad_token_id}
+        length = max(row["input_ids"].shape[1] for row in rows)
+        fills = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0}
         batch = {}
         for name in rows[0]:
             parts = [row[name] for row in rows]
-            left = name in padding
-            fill = padding.get(name, 0)
-            batch[name] = torch.cat([_widened(part, parts, left, fill) for part in parts])
+            if name in fills:
+                parts = [
+                    torch.nn.functional.pad(part, (length - part.shape[1], 0), value=fills[name])
+                    for part in parts
+                ]
+            batch[name] = torch.cat(parts)
         return batch
 
     def answer_ids(self, answer: str) -> list[int]:
         """Return the tokens of an answer as the model would have to generate it, with its end."""
-        return [*self.tokenizer(answer)["input_ids"], self.end_id]
+        return [*self.tokenizer(answer)["input_ids"], self.tokenizer.eos_token_id]
 
     def decode(self, ids: torch.Tensor) -> str:
         """Return the text of generated tokens [n], without control tokens."""
@@ -182,17 +153,6 @@ class FrontEnd(abc.ABC):
                     f"the text holds {found!r}, which this model reads as a control token;"
                     " leave it out"
                 )
-
-
-def _widened(
-    part: torch.Tensor, parts: Sequence[torch.Tensor], left: bool, value: float
-) -> torch.Tensor:
-    """Pad a tensor to the largest of ``parts`` in every dimension but the first."""
-    pads: list[int] = []
-    for dimension in range(part.ndim - 1, 0, -1):
-        missing = max(other.shape[dimension] for other in parts) - part.shape[dimension]
-        pads += [missing, 0] if left else [0, missing]
-    return torch.nn.functional.pad(part, pads, value=value)
 
 
 def front_end(config: dict[str, Any]) -> type[FrontEnd]:

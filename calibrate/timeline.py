@@ -16,8 +16,7 @@ def times(
 ) -> list[tuple[float, float]]:
     """Return begin and end of each kept token, in seconds; none ends behind the audio."""
     return [
-        (min(token * seconds_per_token, seconds), min((token + 1) * seconds_per_token, seconds))
-        for token in kept
+        (token * seconds_per_token, min((token + 1) * seconds_per_token, seconds)) for token in kept
     ]
 
 
@@ -30,7 +29,7 @@ def spans(
     begins = [right for _, right in breaks if right is not None]
     ends = [left for left, _ in breaks if left is not None]
     return [
-        (min(begin * seconds_per_token, seconds), min((end + 1) * seconds_per_token, seconds))
+        (begin * seconds_per_token, min((end + 1) * seconds_per_token, seconds))
         for begin, end in zip(begins, ends, strict=True)
     ]
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrate.audio import SAMPLE_RATE, resample
 from calibrate.models import Loaded
 from calibrate.samples import Sample
 from headrouter_core import scoring
@@ -39,11 +38,11 @@ class Bench:
 
     def __init__(self, loaded: Loaded, sample: Sample, layer: int) -> None:
         model = loaded.model
-        audio = resample(sample.read(), SAMPLE_RATE, loaded.frontend.sample_rate)
+        audio = sample.read()
         inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
         prompt = loaded.frontend.inputs([audio], sample.prompt)
         self.sample = sample
-        inputs = loaded.place(inputs)
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
         self._model = model
         self._prefix: Prefix = capture(model, inputs, layer, prompt["input_ids"].shape[1])
         self._answer = self._prefix.answer_ids.to(model.device)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 
-_COMMANDS = ("", "calibrate", "inspect", "prune", "evaluate", "report", "families")
+_COMMANDS = ("", "calibrate", "inspect", "prune")
 #: Width of the help, whatever terminal it is made on.
 _COLUMNS = "88"
 

@@ -18,7 +18,6 @@ from headrouter_core.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from headrouter_core.inputs import PrunedInputs, prune_inputs
 from headrouter_core.profile import ModelInfo, Profile, Recipe
 from headrouter_core.pruning import prune
 from headrouter_core.selectors import (
@@ -52,7 +51,6 @@ __all__ = [
     "Profile",
     "ProfileError",
     "ProfileMismatchError",
-    "PrunedInputs",
     "PruningError",
     "Random",
     "Recipe",
@@ -68,6 +66,5 @@ __all__ = [
     "get_selector",
     "load_profile",
     "prune",
-    "prune_inputs",
     "shipped_profiles",
 ]

@@ -13,7 +13,6 @@ from calibrate.commands.options import (
     Dtype,
     Layer,
     Model,
-    ProfileName,
     Revision,
     Seed,
     TrustRemoteCode,
@@ -32,7 +31,13 @@ def prune(
     ] = None,
     model: Model = "tiny-omni",
     revision: Revision = None,
-    profile: ProfileName = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Profile; default: ./<model>.safetensors, else the one shipped for the model.",
+        ),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(

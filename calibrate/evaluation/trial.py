@@ -12,37 +12,41 @@ import hashlib
 import operator
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
+from transformers import LogitsProcessor
 
 from calibrate.asking import wait_for
-from calibrate.audio import SAMPLE_RATE, resample
-from calibrate.evaluation.forcing import Forced
 from calibrate.evaluation.items import Item
 from calibrate.evaluation.methods import Method
-from calibrate.evaluation.replies import Batch, Reply
 from calibrate.models import Loaded
 from calibrate.selecting import build_selector
 from headrouter_core import Frame, prune, scoring
-from headrouter_core.choice import choose
 from headrouter_core.prefix import capture
 from headrouter_core.profile import Profile
 from headrouter_core.replay import replay_cache
-from headrouter_core.selectors import Need, Selection, Selector
+from headrouter_core.selectors import Need, Selection
 
 #: Tokens that one batch may hold, by kind of device.
 _BATCH_TOKENS = {"cpu": 32_768, "cuda": 131_072}
 
 
-def recordings(loaded: Loaded, item: Item) -> list[np.ndarray]:
-    """Return an item's recordings, float32 [n] each, at the rate that the model takes.
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What the model says with one choice of tokens."""
 
-    Raises:
-        AudioError: one of them cannot be read.
-    """
-    rate = loaded.frontend.sample_rate
-    return [resample(audio, SAMPLE_RATE, rate) for audio in item.read()]
+    text: str
+    complete: bool
+    """Whether the answer ended by itself, not at the limit of new tokens."""
+    ids: torch.Tensor
+    """LongTensor [n]: the answer's tokens, its end included."""
+    logits: tuple[torch.Tensor, ...]
+    """Of each given text, float32 [n, vocabulary]: what predicts its n tokens."""
+    replay_seconds: float
+    """Layers from M on over the prompt: the time of its batch, divided by the choices in it."""
+    decode_seconds: float
+    """All that came after the prompt, divided alike."""
 
 
 class Trial:
@@ -56,11 +60,9 @@ class Trial:
         """
         self.item = item
         self._loaded = loaded
-        self.audios = recordings(loaded, item)
-        """As the model was given them."""
-        inputs = loaded.place(loaded.frontend.inputs(self.audios, item.prompt, item.system))
-        # queries and keys in any case: selectivity is recorded whatever is compared
-        needs = functools.reduce(operator.or_, (m.kind.needs for m in methods), Need.QUERIES_KEYS)
+        self._audios = item.read()
+        inputs = loaded.place(loaded.frontend.inputs(self._audios, item.prompt, item.system))
+        needs = functools.reduce(operator.or_, (m.kind.needs for m in methods), Need.NOTHING)
         start = self._now()
         with torch.inference_mode():
             self._prefix = capture(loaded.model, inputs, layer, needs=needs, cached=True)
@@ -73,38 +75,20 @@ class Trial:
         return len(self._prefix.audio)
 
     @torch.inference_mode()
-    def selectivity(self, text_tokens: str) -> torch.Tensor:
-        """Return how selective each head of the probe layer is [H], see :mod:`scoring`."""
-        view = self._prefix.seen_by(text_tokens)
-        assert view.queries is not None
-        assert view.keys is not None
-        return scoring.selectivity(scoring.probe(view.queries, view.keys, view.scale))
-
-    @torch.inference_mode()
     def select(self, method: Method, ratio: float, profile: Profile | None, seed: int) -> Selection:
-        """Return what a method keeps.
-
-        Raises:
-            PruningError: it reads text behind the audio, and the prompt has none.
-            SelectionError: it broke its contract.
-        """
-        selector = self.selector(method, profile, seed)
-        # by name and not by place, so that it is the same in any part of the set
-        digest = hashlib.sha256(self.item.id.encode()).digest()
-        view = self._prefix.seen_by(selector.text_tokens, int.from_bytes(digest[:4], "little"))
-        row = self._prefix.row.keeping(scoring.keep_count(self.audio_tokens, ratio))
-        return choose(selector, row, view)
-
-    def selector(self, method: Method, profile: Profile | None, seed: int) -> Selector:
-        """Build a method's selector for this item."""
-        return build_selector(
+        """Return what a method keeps."""
+        selector = build_selector(
             method.kind,
             profile=profile,
             seed=seed,
-            audios=self.audios,
+            audios=self._audios,
             frontend=self._loaded.frontend,
             **method.options,
         )
+        # by name and not by place, so that it is the same in any part of the set
+        digest = hashlib.sha256(self.item.id.encode()).digest()
+        view = self._prefix.seen_by(selector.text_tokens, int.from_bytes(digest[:4], "little"))
+        return selector(view, scoring.keep_count(self.audio_tokens, ratio))
 
     def encode(self, text: str) -> torch.Tensor:
         """Return the tokens [n] of a whole answer, its end of turn included."""
@@ -154,14 +138,12 @@ class Trial:
                 max_new_tokens=limit,
                 do_sample=False,
                 num_beams=1,
-                logits_processor=[Forced(texts, ids.shape[1])],
+                logits_processor=[Forced(texts, len(selections), ids.shape[1])],
                 return_dict_in_generate=True,
                 output_logits=bool(texts),
             )
         new = output.sequences[:, ids.shape[1] :].cpu()
-        taken = Batch(
-            (replayed - begun) / len(selections), (self._now() - replayed) / len(selections)
-        )
+        taken = (replayed - begun) / len(selections), (self._now() - replayed) / len(selections)
         replies = []
         for first in range(0, len(new), each):
             logits = [step[first : first + each] for step in output.logits or ()]
@@ -173,7 +155,7 @@ class Trial:
         new: torch.Tensor,
         steps: Sequence[torch.Tensor],
         texts: Sequence[torch.Tensor],
-        taken: Batch,
+        taken: tuple[float, float],
     ) -> Reply:
         """Read one choice's answer [n] and, of each step, its rows of logits [1 + texts, vocab]."""
         new = new[: self.item.max_new_tokens]
@@ -184,9 +166,27 @@ class Trial:
             for number, text in enumerate(texts, 1)
         )
         said = new[: ended[0] + 1] if ended else new
-        return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, taken)
+        return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, *taken)
 
     def _now(self) -> float:
         """Return the time, once the device has done what it was given."""
         wait_for(self._loaded.device)
         return time.perf_counter()
+
+
+class Forced(LogitsProcessor):
+    """Lets every row but the first of each choice say a given text."""
+
+    def __init__(self, texts: Sequence[torch.Tensor], choices: int, start: int) -> None:
+        self._texts, self._choices, self._start = texts, choices, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Leave one token possible in the rows whose text is not over."""
+        step, each = input_ids.shape[1] - self._start, 1 + len(self._texts)
+        scores = scores.clone()
+        for number, text in enumerate(self._texts, 1):
+            if step < len(text):
+                rows = slice(number, None, each)
+                scores[rows] = -torch.inf
+                scores[rows, text[step]] = 0
+        return scores

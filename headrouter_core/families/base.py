@@ -21,14 +21,8 @@ class Family:
     name: str
     model_types: tuple[str, ...]
     """``config.model_type`` of its models."""
-    model_classes: tuple[str, ...]
-    """Their classes in transformers; the last one is the part that is pruned."""
-    tokens_per_second: float
-    """Audio tokens that one second of long audio becomes."""
-    rate_note: str = ""
-    """Where the rate is not all: rounding, padding, windows."""
-    notes: tuple[str, ...] = ()
-    """What is worth knowing before pruning such a model; one sentence each."""
+    tokens_per_second: float | None
+    """Audio tokens that one second of audio becomes; ``None`` if unknown."""
     root: Callable[[nn.Module], nn.Module] = lambda model: model
     """From a model to the part to prune: its thinker, where it has one."""
     markers: Callable[[Any], tuple[int, ...]] = lambda config: ()

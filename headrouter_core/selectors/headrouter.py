@@ -119,10 +119,9 @@ class HeadRouter:
         return weights, fixed
 
     def _on(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weights and centers on a device; moved once, and nothing waits for it."""
+        """Return weights and centers on a device; moved once, as a copy would stall every call."""
         key = device, dtype
         if key not in self._moved:
-            both = self.profile.weights, self.profile.centers
-            weights, centers = (part.to(device, dtype, non_blocking=True) for part in both)
-            self._moved[key] = weights, centers
+            profile = self.profile
+            self._moved[key] = profile.weights.to(device, dtype), profile.centers.to(device, dtype)
         return self._moved[key]

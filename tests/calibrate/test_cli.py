@@ -43,9 +43,7 @@ def command(monkeypatch):
     return replace
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["prune", "--help"], ["families", "--help"], []]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["prune", "--help"], []])
 def test_help_and_version_need_nothing_heavy(arguments):
     done = process(*arguments)
     assert done.returncode == 0

@@ -229,5 +229,5 @@ def test_a_template_without_audio(thinker, tmp_path):
 
 def test_another_kind_of_model(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(UnsupportedModelError, match="'llama'; known are .*qwen2_5_omni"):
+    with pytest.raises(UnsupportedModelError, match="'llama'; known are qwen2_5_omni"):
         FrontEnd.from_pretrained(tmp_path)

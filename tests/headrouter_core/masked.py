@@ -39,7 +39,8 @@ def masked(
         return args, {**kwargs, "attention_mask": mask}
 
     def replace(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        if args[0].shape[1] != dropped.shape[1]:  # a later step
+        prefill = args[0].shape[1] > 1
+        if not prefill:
             return None
         new = args[0].clone()
         for (row, column), state in (states or {}).items():
