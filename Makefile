@@ -1,6 +1,8 @@
 # make demo   set up and run the main job: calibrate tiny-omni, inspect the profile, prune a recording
 # make test   set up and run the tests
 # make check  what CI runs: tests, lint, format, types
+# make versions   the exactness suite on the oldest and the newest transformers
+# make exactness  measure docs/exactness.json anew, and write docs/families.md from it
 # make coverage  branch coverage of headrouter_core by its own tests: at least 95 %
 #
 # Where torch comes from: by default from the index that pip is configured with. For a CPU or a
@@ -13,7 +15,7 @@ TORCH ?= torch
 BIN := $(VENV)/bin
 DEMO := .work/demo
 
-.PHONY: demo test check coverage lint setup clean
+.PHONY: demo test check coverage versions exactness lint setup clean
 
 demo: $(VENV)/.ready
 	mkdir -p $(DEMO)
@@ -21,14 +23,23 @@ demo: $(VENV)/.ready
 	$(BIN)/headrouter inspect $(DEMO)/tiny-omni.safetensors
 	$(BIN)/headrouter prune tiny_omni/demo.flac --ratio 0.6 --profile $(DEMO)/tiny-omni.safetensors
 
+# processes with one thread each: threads of several processes only fight
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: test lint
 
 coverage: $(VENV)/.ready
 	$(BIN)/coverage run -m pytest tests/headrouter_core
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=95
+
+versions:
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/versions
+
+exactness: $(VENV)/.ready
+	$(BIN)/python -m pytest -q --record-exactness \
+		tests/headrouter_core/test_exactness_matrix.py tests/headrouter_core/test_pruning_flash.py
+	$(BIN)/python -m docs.make_families
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

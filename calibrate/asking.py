@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from calibrate.models import Loaded
 
-#: Most timed runs of each prefill, and seconds after which no further one is begun.
+Measured = TypeVar("Measured")
+
+#: Most timed runs of each measure, and seconds after which no further one is begun.
 RUNS, BUDGET = 5, 10.0
 
 
@@ -46,20 +49,32 @@ def prefill_seconds(
 ) -> tuple[list[float], int]:
     """Time the whole prefill, audio encoder and decoder up to the logits, in several contexts.
 
-    Each goes once untimed; then they take turns, so that what else the machine does burdens all of
-    them alike.
+    They take turns, see :func:`in_turn`.
 
     Returns:
         The median wall-clock seconds of each way, and how many runs it is taken of.
     """
-    taken: list[list[float]] = [[] for _ in ways]
-    for way in ways:
-        _run(loaded, inputs, way)
+    runs = in_turn([functools.partial(_run, loaded, inputs, way) for way in ways])
+    return [statistics.median(seconds) for seconds in runs], len(runs[0])
+
+
+def in_turn(measures: Sequence[Callable[[], Measured]]) -> list[list[Measured]]:
+    """Measure several things side by side.
+
+    Each goes once for nothing; then they take turns, so that what else the machine does burdens all
+    of them alike.
+
+    Returns:
+        What each found, in up to ``RUNS`` rounds; none is begun after ``BUDGET`` seconds.
+    """
+    for measure in measures:
+        measure()
+    found: list[list[Measured]] = [[] for _ in measures]
     begun = time.perf_counter()
-    while len(taken[0]) < RUNS and (not taken[0] or time.perf_counter() - begun < BUDGET):
-        for way, seconds in zip(ways, taken, strict=True):
-            seconds.append(_run(loaded, inputs, way))
-    return [statistics.median(seconds) for seconds in taken], len(taken[0])
+    while len(found[0]) < RUNS and (not found[0] or time.perf_counter() - begun < BUDGET):
+        for measure, values in zip(measures, found, strict=True):
+            values.append(measure())
+    return found
 
 
 def _run(

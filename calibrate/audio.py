@@ -17,6 +17,9 @@ import soxr
 
 from calibrate.errors import AudioError, MissingAudioError
 
+#: Rate of the samples of calibrations and evaluations, whatever rate a model takes.
+SAMPLE_RATE = 16_000
+
 #: What decodes and resamples, with versions: written into profiles.
 DECODER = (
     f"soundfile {soundfile.__version__}, libsndfile {soundfile.__libsndfile_version__},"
@@ -35,7 +38,7 @@ _UNKNOWN = 0x7FFF0000
 _OGG_PAGE, _OGG_HEADER, _OGG_END = 65_307, 27, 4
 
 
-def load_audio(path: str | os.PathLike[str], sample_rate: int = 16_000) -> np.ndarray:
+def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """Read a recording (wav, flac, ogg, mp3, … whatever libsndfile decodes).
 
     Channels are averaged; other rates are resampled by soxr at its HQ setting.
@@ -56,12 +59,15 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = 16_000) -> np.nd
             f"{path}: {bad.size} samples are NaN or infinite, the first at {bad[0] / rate:.3f} s;"
             " export the recording again"
         )
-    mono = samples.mean(axis=1, dtype=np.float32)
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate, quality="HQ")
+    mono = resample(samples.mean(axis=1, dtype=np.float32), rate, sample_rate)
     if not mono.size:
         raise AudioError(f"{path}: {len(samples)} samples at {rate} Hz are too short to resample")
     return np.ascontiguousarray(mono)
+
+
+def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Return samples [n] at ``rate`` as they are at ``sample_rate``."""
+    return samples if rate == sample_rate else soxr.resample(samples, rate, sample_rate, "HQ")
 
 
 def _check_file(path: Path) -> None:

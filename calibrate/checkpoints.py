@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import importlib.util
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +28,28 @@ def read_weights(
     import transformers
     from safetensors import SafetensorError
 
+    adapter = folder / frontend.adapter
+    adapted = (adapter / "adapter_config.json").is_file()
+    if adapted and importlib.util.find_spec("peft") is None:
+        raise ModelError(
+            f"{adapter} holds a LoRA that this model hears with, and peft, which loads it, is not"
+            " installed; install it: pip install peft"
+        )
     try:
         config = transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
-        model, report = getattr(transformers, frontend.model_class).from_pretrained(
-            folder,
-            config=frontend.model_config(config),
-            dtype=dtype or "auto",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below
-            local_files_only=True,
-            use_safetensors=True,
-        )
+        with _without_adapter(folder) as base:
+            model, report = getattr(transformers, frontend.model_class).from_pretrained(
+                base,
+                config=frontend.model_config(config),
+                dtype=dtype or "auto",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        lora = model.load_adapter(str(adapter), adapter_name="audio") if adapted else None
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -50,7 +62,29 @@ def read_weights(
     _refuse(folder, "are missing", report["missing_keys"])
     _refuse(folder, "belong to no part of it", left_over)
     _refuse(folder, "have another shape", [entry[0] for entry in report["mismatched_keys"]])
+    if lora is not None:
+        # of the model's own weights none is among a LoRA's, and so all are missed
+        missing = [name for name in lora.missing_keys if "lora" in name]
+        _refuse(adapter, "are missing", missing)
+        _refuse(adapter, "belong to no part of it", lora.unexpected_keys)
     return model
+
+
+@contextlib.contextmanager
+def _without_adapter(folder: Path) -> Iterator[Path]:
+    """Give a folder with the same files, but for a LoRA that lies among them.
+
+    Where transformers loads both at once, it reports on the LoRA only: nobody would know of weights
+    that the model itself lacks.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as name:
+        for file in folder.iterdir():
+            if not file.name.startswith("adapter_"):
+                (Path(name) / file.name).symlink_to(file.resolve())
+        yield Path(name)
 
 
 def _refuse(folder: Path, what: str, weights: Iterable[str]) -> None:
@@ -66,6 +100,6 @@ def settle_generation(model: Any, frontend: FrontEnd) -> None:
     """Stop at the end of a turn: a full checkpoint's settings are those of the talker's wrapper."""
     settings, tokenizer = model.generation_config, frontend.tokenizer
     if settings.eos_token_id is None:
-        settings.eos_token_id = tokenizer.eos_token_id
+        settings.eos_token_id = frontend.end_id
     if settings.pad_token_id is None:
         settings.pad_token_id = tokenizer.pad_token_id

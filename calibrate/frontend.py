@@ -21,12 +21,34 @@ import torch
 from calibrate import hub
 from calibrate.errors import AudioError, ModelError
 from headrouter_core.errors import UnsupportedModelError, UsageError
+from headrouter_core.families import objection
 
 #: ``model_type`` of a checkpoint's configuration -> module whose ``FRONT_END`` is its front end.
 FRONT_ENDS = {
+    "audioflamingo3": "calibrate.frontends.audioflamingo3",
+    "fun_asr_nano": "calibrate.frontends.fun_asr_nano",
+    "gemma3n": "calibrate.frontends.gemma3n",
+    "gemma4": "calibrate.frontends.gemma4",
+    "gemma4_unified": "calibrate.frontends.gemma4_unified",
+    "glmasr": "calibrate.frontends.glmasr",
+    "granite_speech": "calibrate.frontends.granite_speech",
+    "granite_speech_plus": "calibrate.frontends.granite_speech_plus",
+    "moss_transcribe_diarize": "calibrate.frontends.moss_transcribe_diarize",
+    "muse_spark": "calibrate.frontends.muse_spark",
+    "musicflamingo": "calibrate.frontends.musicflamingo",
+    "phi4_multimodal": "calibrate.frontends.phi4_multimodal",
     "qwen2_5_omni": "calibrate.frontends.qwen2_5_omni",
     "qwen2_5_omni_thinker": "calibrate.frontends.qwen2_5_omni",
+    "qwen2_audio": "calibrate.frontends.qwen2_audio",
+    "qwen3_asr": "calibrate.frontends.qwen3_asr",
+    "qwen3_omni_moe": "calibrate.frontends.qwen3_omni_moe",
+    "qwen3_omni_moe_thinker": "calibrate.frontends.qwen3_omni_moe",
+    "vibevoice_asr": "calibrate.frontends.vibevoice_asr",
+    "voxtral": "calibrate.frontends.voxtral",
 }
+
+#: Inputs that hold something for each token, and what that is for text; for padding it is 0.
+PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
 
 
 class FrontEnd(abc.ABC):
@@ -36,6 +58,13 @@ class FrontEnd(abc.ABC):
     model_class: ClassVar[str]
     #: Checkpoint keys that begin so belong to parts that ``model_class`` does without.
     unused_weights: ClassVar[tuple[str, ...]] = ()
+    #: Name of the transformers class that makes the inputs, and how that was tested.
+    processor_class: ClassVar[str | None] = None
+    tested: ClassVar[str]
+    #: Packages that it cannot do without, besides those that headrouter needs.
+    packages: ClassVar[tuple[str, ...]] = ()
+    #: Folder of the LoRA for audio, if there is one; empty: it lies among the model's own files.
+    adapter: ClassVar[str] = ""
 
     tokenizer: Any
     sample_rate: int
@@ -71,6 +100,11 @@ class FrontEnd(abc.ABC):
         """Return the part of a checkpoint's configuration that ``model_class`` is built from."""
         return config
 
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer."""
+        return self.tokenizer.eos_token_id
+
     @abc.abstractmethod
     def check_model(self, model: Any) -> None:
         """Raise a ModelError unless the loaded model reads tokens as this front end writes them."""
@@ -102,25 +136,21 @@ class FrontEnd(abc.ABC):
         """
 
     def batch(self, rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        """Join inputs to a batch: token rows are padded on the left, audios are concatenated."""
+        """Join inputs to a batch: tokens are padded on the left, features on the right."""
         if not rows:
             raise UsageError("there is nothing to batch; give at least one row of inputs")
-        length = max(row["input_ids"].shape[1] for row in rows)
-        fills = {"input_ids": self.tokenizer.pad_token_id, "attention_mask": 0}
+        padding = {**dict.fromkeys(PER_TOKEN, 0), "input_ids": self.tokenizer.pad_token_id}
         batch = {}
         for name in rows[0]:
             parts = [row[name] for row in rows]
-            if name in fills:
-                parts = [
-                    torch.nn.functional.pad(part, (length - part.shape[1], 0), value=fills[name])
-                    for part in parts
-                ]
-            batch[name] = torch.cat(parts)
+            left = name in padding
+            fill = padding.get(name, 0)
+            batch[name] = torch.cat([_widened(part, parts, left, fill) for part in parts])
         return batch
 
     def answer_ids(self, answer: str) -> list[int]:
         """Return the tokens of an answer as the model would have to generate it, with its end."""
-        return [*self.tokenizer(answer)["input_ids"], self.tokenizer.eos_token_id]
+        return [*self.tokenizer(answer)["input_ids"], self.end_id]
 
     def decode(self, ids: torch.Tensor) -> str:
         """Return the text of generated tokens [n], without control tokens."""
@@ -155,6 +185,17 @@ class FrontEnd(abc.ABC):
                 )
 
 
+def _widened(
+    part: torch.Tensor, parts: Sequence[torch.Tensor], left: bool, value: float
+) -> torch.Tensor:
+    """Pad a tensor to the largest of ``parts`` in every dimension but the first."""
+    pads: list[int] = []
+    for dimension in range(part.ndim - 1, 0, -1):
+        missing = max(other.shape[dimension] for other in parts) - part.shape[dimension]
+        pads += [missing, 0] if left else [0, missing]
+    return torch.nn.functional.pad(part, pads, value=value)
+
+
 def front_end(config: dict[str, Any]) -> type[FrontEnd]:
     """Return the front end for a checkpoint's ``config.json``.
 
@@ -163,10 +204,23 @@ def front_end(config: dict[str, Any]) -> type[FrontEnd]:
     """
     kind = config.get("model_type")
     if kind not in FRONT_ENDS:
+        reason = _objection(config)
         raise UnsupportedModelError(
-            f"no front end for models of type {kind!r}; known are {', '.join(sorted(FRONT_ENDS))}"
+            f"no front end for models of type {kind!r}{reason and f': {reason}'}; known are"
+            f" {', '.join(sorted(FRONT_ENDS))}"
         )
     return importlib.import_module(FRONT_ENDS[kind]).FRONT_END
+
+
+def _objection(config: dict[str, Any]) -> str:
+    """Return why such models cannot be pruned at all; empty where nothing is known of them."""
+    import transformers
+
+    try:
+        built = transformers.AutoConfig.for_model(**config)
+    except (TypeError, ValueError):  # of a model that transformers does not know either
+        return ""
+    return objection(built) or ""
 
 
 def read_config(folder: Path) -> dict[str, Any]:

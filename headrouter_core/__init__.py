@@ -18,6 +18,7 @@ from headrouter_core.errors import (
     UnsupportedModelError,
     UsageError,
 )
+from headrouter_core.inputs import PrunedInputs, prune_inputs
 from headrouter_core.profile import ModelInfo, Profile, Recipe
 from headrouter_core.pruning import prune
 from headrouter_core.selectors import (
@@ -51,6 +52,7 @@ __all__ = [
     "Profile",
     "ProfileError",
     "ProfileMismatchError",
+    "PrunedInputs",
     "PruningError",
     "Random",
     "Recipe",
@@ -66,5 +68,6 @@ __all__ = [
     "get_selector",
     "load_profile",
     "prune",
+    "prune_inputs",
     "shipped_profiles",
 ]

@@ -21,7 +21,8 @@ from headrouter_core.selectors.base import Need, View
 
 _ROTATED = Need.ROTATED_KEYS | Need.LAST_ATTENTION
 _FROM_QUERIES = Need.QUERIES_KEYS | Need.LAST_ATTENTION
-_FROM_KEYS = Need.QUERIES_KEYS | _ROTATED
+_AUDIO_KEYS = Need.QUERIES_KEYS | Need.ROTATED_KEYS
+_FROM_KEYS = _AUDIO_KEYS | Need.LAST_ATTENTION
 
 
 class Capture:
@@ -64,7 +65,8 @@ class Capture:
         projection = self._attention.keys
         assert projection is not None
         for index, (row, states) in enumerate(self._read(projection, output)):
-            self._keys[index] = projection.after(_gather(states, row.audio))
+            if self._needs & _AUDIO_KEYS:
+                self._keys[index] = projection.after(_gather(states, row.audio))
             if self._needs & Need.LAST_ATTENTION:
                 self._all_keys[index] = projection.after(_gather(states, row.prompt))
 
@@ -84,7 +86,7 @@ class Capture:
         queries, keys = self._queries.pop(index, None), self._keys.pop(index, None)
         last, all_keys = self._last.pop(index, None), self._all_keys.pop(index, None)
         if (needs & _FROM_QUERIES and queries is None and last is None) or (
-            needs & _FROM_KEYS and keys is None
+            needs & _FROM_KEYS and keys is None and all_keys is None
         ):
             raise PruningError(
                 "nothing was seen of the probe layer: something (a compiled graph?) calls its "

@@ -74,18 +74,18 @@ def compact(
     lengths = torch.tensor([row.real - row.pruned for row in rows]).repeat_interleave(expand)
     longest = max(1, int(lengths.max()))
 
-    keep = real.clone()
-    for index, row in enumerate(rows):
-        keep[index * expand : (index + 1) * expand, row.audio] = False
-    keep = keep.to(device)
+    keep = real.to(device, copy=True, non_blocking=True)
     for index, (row, selection) in enumerate(zip(rows, selections, strict=True)):
-        keep[index * expand : (index + 1) * expand, row.audio.to(device)[selection.kept]] = True
+        members = slice(index * expand, (index + 1) * expand)
+        keep[members, row.audio.to(device)] = False
+        keep[members, _kept_columns(row, selection, device)] = True
 
     # a stable sort puts the kept columns last and in order, without asking the device how many
     order = keep.byte().argsort(dim=1, stable=True)[:, length - longest :]
     valid = None
     if int(lengths.min()) < longest:
-        valid = (torch.arange(longest) >= longest - lengths[:, None]).to(device)
+        valid = torch.arange(longest) >= longest - lengths[:, None]
+        valid = valid.to(device, non_blocking=True)
         # padding repeats a real token: whatever is at an original padding may be NaN
         order = torch.where(valid, order, order[:, -1:])
 
@@ -93,9 +93,19 @@ def compact(
     placed = []
     for index, (row, selection) in enumerate(zip(rows, selections, strict=True)):
         if selection.states is not None and row.pruned:
-            original = row.audio.to(device)[selection.kept]
+            original = _kept_columns(row, selection, device)
             for member in range(index * expand, (index + 1) * expand):
                 shift = longest - int(lengths[member])
                 new = keep[member].cumsum(0)[original] - 1 + shift
                 placed.append((member, new, selection.states))
     return Compaction(columns, length, tuple(placed))
+
+
+def _kept_columns(row: Row, selection: Selection, device: torch.device) -> torch.Tensor:
+    """Return the columns [k] of a row's kept tokens.
+
+    Indices outside the audio are refused at the end of the forward: until then they must not reach
+    the device, whose own check on indices would end the process's use of it.
+    """
+    audio = row.audio.to(device)
+    return audio[selection.kept.clamp(0, max(audio.numel() - 1, 0))]

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from headrouter_core.calls import Parameters
 from headrouter_core.capture import Capture, check_length, watch
-from headrouter_core.choice import choose, entry, nothing
+from headrouter_core.choice import check_indices, choose_each, entry
 from headrouter_core.columns import Lease, recall, remember
 from headrouter_core.compaction import compact
 from headrouter_core.errors import PruningError
@@ -93,7 +93,8 @@ class Engine:
         if forward is None:
             raise PruningError(
                 f"a decoder layer ran outside the forward of {type(self._anatomy.root).__name__}, "
-                "which knows what is audio; call the model itself, not a part of it"
+                "which knows what is audio; call the model itself, not a part of it, and train it "
+                "without gradient checkpointing"
             )
         return forward
 
@@ -132,11 +133,13 @@ class Engine:
         self._local.forward = forward
 
     def _leave(self, root: nn.Module, args: Any, output: Any) -> None:
-        """After the model: make sure that every layer was reached."""
+        """After the model: make sure that every layer was reached, with sound selections."""
         forward, self._local.forward = self._forward, None
         expected = len(self._anatomy.layers) - self._layer if forward.columns else 0
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
+        if forward.unchecked is not None:
+            check_indices(self._selector, *forward.unchecked)
 
     def _refuse_detour(self) -> NoReturn:
         """Refuse a forward that went past the hooks of some layers."""
@@ -178,7 +181,7 @@ class Engine:
     def _decide(self, forward: Forward, prefill: Prefill, hidden: torch.Tensor, cache: Any) -> None:
         """On entry to layer M: select, and lay out what is left."""
         check_length(hidden.shape[-2], prefill.real.shape[1])
-        selections = self._select(prefill, hidden)
+        selections = self._select(forward, prefill, hidden)
         if any(row.pruned for row in prefill.rows):
             compaction = compact(self._layer, prefill.rows, selections, prefill.real, hidden.device)
             forward.compaction, forward.columns = compaction, compaction.columns
@@ -188,18 +191,17 @@ class Engine:
             self.tally.pruned = True
         forward.prefill = None
 
-    def _select(self, prefill: Prefill, hidden: torch.Tensor) -> Sequence[Selection]:
+    def _select(
+        self, forward: Forward, prefill: Prefill, hidden: torch.Tensor
+    ) -> Sequence[Selection]:
         """Choose each row's tokens, once for each prompt."""
         generation = prefill.generation
         if generation is not None and generation.selections is not None:
             return generation.selections
-        selections = []
-        for index, row in enumerate(prefill.rows):
-            if prefill.capture is None or not row.kept:
-                selections.append(nothing(hidden.device))
-                continue
-            view = prefill.capture.view(index, hidden, sample=len(self.trace) + index)
-            selections.append(choose(self._selector, row, view))
+        selections = choose_each(
+            self._selector, prefill.rows, prefill.capture, hidden, first=len(self.trace)
+        )
+        forward.unchecked = prefill.rows, selections
         self.trace._extend(map(entry, prefill.rows, selections))
         if generation is not None:
             generation.selections = selections

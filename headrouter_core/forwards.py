@@ -72,6 +72,8 @@ class Forward:
     """How this forward's tokens were left out; ``None`` behind the prompt."""
     layers: int = 0
     """How many layers were changed."""
+    unchecked: tuple[Sequence[Row], Sequence[Selection]] | None = None
+    """Rows that were decided in this forward, and what was selected."""
     _masks: dict[int | None, Any] = field(default_factory=dict)
     _moved: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 

@@ -61,6 +61,8 @@ class Intake:
         prepared = generation is not None
         ids = _prompt_ids(call, generation)
         batch, length = ids.shape
+        given = call.get("inputs_embeds")
+        device = (call["input_ids"] if given is None else given).device
         real = real_tokens(call.get("attention_mask"), 0, length, prepared=prepared)
         real = torch.ones(batch, length, dtype=torch.bool) if real is None else real.cpu()
         if generation is not None and not generation.begins(ids):
@@ -68,7 +70,8 @@ class Intake:
             generation = None  # another prompt beside it, as in classifier-free guidance
         prompts, end = (batch, length) if generation is None else generation.shape
         expand = batch // prompts
-        rows = [self._reader.row(ids[i], real[i], end) for i in range(0, batch, expand)]
+        # copied now, while the device has nothing to do that a copy would have to wait for
+        rows = [self._reader.row(ids[i], real[i], end).on(device) for i in range(0, batch, expand)]
         if any(row.pruned for row in rows):
             self.tally.owing = True
             self._refuse_call(call)

@@ -176,7 +176,10 @@ class Profile:
         """Return what differs without making the profile wrong."""
         doubts = []
         if not self._comparable(info):
-            doubts.append("the weights cannot be compared (quantised?): the profile may not fit")
+            doubts.append(
+                "the weights cannot be compared (quantised, adapted or offloaded?): "
+                "the profile may not fit"
+            )
         for name in ("revision", "dtype"):
             here, there = getattr(info, name), getattr(self.model, name)
             if here != there and None not in (here, there):

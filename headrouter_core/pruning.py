@@ -64,9 +64,9 @@ def prune(
             audio that was seen. No error of the ``with`` block is ever masked.
     """
     anatomy = families.locate(model)
-    layer = _default_layer(selector) if layer is None else layer
+    layer = default_layer(selector) if layer is None else layer
     anatomy.check_layer(layer)
-    _check_profile(model, selector, layer, force)
+    check_profile(model, selector, layer, force)
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, ratio)
     engine = Engine(anatomy, selector, reader, layer)
     with ExitStack() as stack:
@@ -88,12 +88,12 @@ def prune(
         warnings.warn("no audio was seen while the model was being pruned", stacklevel=3)
 
 
-def _default_layer(selector: Selector) -> int:
+def default_layer(selector: Selector) -> int:
     profile = getattr(selector, "profile", None)
     return DEFAULT_LAYER if profile is None else profile.recipe.layer
 
 
-def _check_profile(model: nn.Module, selector: Selector, layer: int, force: bool) -> None:
+def check_profile(model: nn.Module, selector: Selector, layer: int, force: bool) -> None:
     """Hold the selector's profile, if it has one, against the model."""
     profile = getattr(selector, "profile", None)
     if profile is None:

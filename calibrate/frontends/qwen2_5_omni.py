@@ -26,6 +26,7 @@ class Qwen25OmniFrontEnd(FrontEnd):
     """Front end of Qwen2.5-Omni, alone a thinker or the full checkpoint."""
 
     model_class: ClassVar[str] = "Qwen2_5OmniThinkerForConditionalGeneration"
+    tested: ClassVar[str] = "own code, compared with what the real processor makes"
     unused_weights: ClassVar[tuple[str, ...]] = ("talker.", "token2wav.")
 
     def __init__(self, tokenizer: Any, extractor: Any, chat_template: str) -> None:

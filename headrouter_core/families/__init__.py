@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from torch import nn
+from transformers import PreTrainedConfig
 
 from headrouter_core.errors import UnsupportedModelError
 from headrouter_core.families import (
@@ -17,6 +18,7 @@ from headrouter_core.families import (
 )
 from headrouter_core.families.attention import Attention, Projection
 from headrouter_core.families.base import Anatomy, Family
+from headrouter_core.families.refusals import objection
 from headrouter_core.model_info import ModelInfo, fingerprint
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "family_of",
     "locate",
     "model_info",
+    "objection",
     "unwrap",
 ]
 
@@ -58,13 +61,16 @@ def family_of(model: nn.Module) -> Family:
     Raises:
         UnsupportedModelError: no known family has this architecture.
     """
-    model_type = getattr(getattr(unwrap(model), "config", None), "model_type", None)
+    config = getattr(unwrap(model), "config", None)
+    model_type = getattr(config, "model_type", None)
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
+    reason = objection(config) if isinstance(config, PreTrainedConfig) else None
+    refused = "is of no known family" if reason is None else f"cannot be pruned: {reason}"
     known = ", ".join(family.name for family in FAMILIES)
     raise UnsupportedModelError(
-        f"{type(model).__name__} (model_type {model_type!r}) is of no known family; known: {known}"
+        f"{type(model).__name__} (model_type {model_type!r}) {refused}; known families: {known}"
     )
 
 

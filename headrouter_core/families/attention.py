@@ -33,10 +33,14 @@ class Projection:
         return flat.view(*flat.shape[:2], self.heads, self.head_dim)
 
     def weight(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-        """Return weight and bias of the projection; ``None`` where it has none (quantised)."""
+        """Return weight and bias of the projection; ``None`` where they are not all there is to it.
+
+        Quantised layers pack their weight, or make a method of it; adapters (LoRA) add their own.
+        """
+        if {name for name, _ in self.linear.named_parameters()} - {"weight", "bias"}:
+            return None
         weight, bias = getattr(self.linear, "weight", None), getattr(self.linear, "bias", None)
         rows = slice(self.first, self.first + self.heads * self.head_dim)
-        # quantised layers pack their weight, or make a method of it
         if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or len(weight) < rows.stop:
             return None
         return weight[rows], None if bias is None else bias[rows]

@@ -21,8 +21,14 @@ class Family:
     name: str
     model_types: tuple[str, ...]
     """``config.model_type`` of its models."""
-    tokens_per_second: float | None
-    """Audio tokens that one second of audio becomes; ``None`` if unknown."""
+    model_classes: tuple[str, ...]
+    """Their classes in transformers; the last one is the part that is pruned."""
+    tokens_per_second: float
+    """Audio tokens that one second of long audio becomes."""
+    rate_note: str = ""
+    """Where the rate is not all: rounding, padding, windows."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing before pruning such a model; one sentence each."""
     root: Callable[[nn.Module], nn.Module] = lambda model: model
     """From a model to the part to prune: its thinker, where it has one."""
     markers: Callable[[Any], tuple[int, ...]] = lambda config: ()
@@ -90,8 +96,10 @@ class Anatomy:
             UsageError: it cannot; the message says where it can.
         """
         depth = len(self.layers)
-        # keys that are lent to later layers must be as short as these are
-        lenders = [index for index, part in enumerate(self.attentions) if part.lends_keys]
+        # keys that are lent to later layers must be as short as these are; transformers before 5.23
+        # marks lenders of Gemma 4 Unified, where nobody borrows
+        marked = [index for index, part in enumerate(self.attentions) if part.lends_keys]
+        lenders = marked if self.shares_keys else []
         last = min([depth - 1, *lenders])
         if not 1 <= layer <= last:
             lent = f"; later layers take the keys of layer {last}" if lenders else ""

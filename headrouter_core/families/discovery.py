@@ -12,6 +12,7 @@ from torch import nn
 
 from headrouter_core.calls import Parameters
 from headrouter_core.errors import UnsupportedModelError
+from headrouter_core.families import refusals
 from headrouter_core.families.attention import Attention, Projection
 
 #: Names under which configurations keep the ids of begin and end of audio.
@@ -24,7 +25,6 @@ _MARKERS = (
     "eoa_token_id",
     "eoa_token_index",
 )
-_LAYER_TYPES = {"full_attention", "sliding_attention"}
 _ARGUMENTS = {"hidden_states", "attention_mask", "position_embeddings"}
 
 
@@ -54,12 +54,8 @@ def find_decoder(root: nn.Module) -> nn.Module:
 
 
 def _check(name: str, config: Any, layers: Any) -> None:
-    types = set(getattr(config, "layer_types", None) or _LAYER_TYPES)
-    if unknown := sorted(types - _LAYER_TYPES):
-        raise UnsupportedModelError(
-            f"{name} has layers of type {', '.join(unknown)}: leaving tokens out changes a "
-            "recurrent or chunked state, so no pruned model could equal a masked one"
-        )
+    if reason := refusals.strange_layers(config):
+        raise UnsupportedModelError(f"{name} cannot be pruned: {reason}")
     for layer in layers:
         if missing := sorted(_ARGUMENTS - set(Parameters(layer).names)):
             raise UnsupportedModelError(
@@ -74,15 +70,10 @@ def find_audio_ids(root: nn.Module) -> tuple[int, ...]:
     Raises:
         UnsupportedModelError: the configuration names none.
     """
-    config = root.config
-    for holder in (config, getattr(config, "audio_config", None)):
-        token = getattr(holder, "audio_token_id", None)
-        if token is not None:
-            return (int(token),)
-    raise UnsupportedModelError(
-        f"the configuration of {type(root).__name__} names no audio_token_id; a model that adds "
-        "audio to text tokens, or reads it by cross-attention, has no audio tokens to prune"
-    )
+    if found := refusals.audio_ids(root.config):
+        return found
+    reason = refusals.no_audio_ids(root.config)
+    raise UnsupportedModelError(f"{type(root).__name__} cannot be pruned: {reason}")
 
 
 def find_marker_ids(root: nn.Module) -> tuple[int, ...]:

@@ -42,7 +42,13 @@ def _finish(anatomy: Anatomy, hidden: torch.Tensor) -> torch.Tensor:
 FAMILY = Family(
     name="muse_spark",
     model_types=("muse_spark",),
+    model_classes=("MuseSparkForConditionalGeneration",),
     tokens_per_second=12.5,
+    notes=(
+        "Sliding windows (2,048 tokens) are measured in the unpruned prompt; flash attention, which"
+        " cannot, is refused for longer ones.",
+        "Some layers have no rotary encoding; they are probed all the same.",
+    ),
     read_attention=_read_attention,
     finish=_finish,
 )

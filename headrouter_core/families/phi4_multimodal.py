@@ -26,6 +26,15 @@ def _read_attention(layer: nn.Module) -> Attention:
 FAMILY = Family(
     name="phi4_multimodal",
     model_types=("phi4_multimodal",),
+    model_classes=("Phi4MultimodalForCausalLM",),
     tokens_per_second=12.5,
+    notes=(
+        "Load a revision in transformers' own format (model_type phi4_multimodal), not one that"
+        " brings its own code (phi4mm).",
+        "Speech needs its LoRA: load_adapter (the commands load speech-lora, where peft is"
+        " installed). Queries and keys are read behind it.",
+        "Its encoder sees the padding of a batch: ask about one recording at a time.",
+        "Released models have a sliding window of 262,144 tokens, which no audio here reaches.",
+    ),
     read_attention=_read_attention,
 )

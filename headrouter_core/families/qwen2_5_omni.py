@@ -24,7 +24,15 @@ def speaks(kwargs: Mapping[str, Any]) -> bool:
 FAMILY = Family(
     name="qwen2_5_omni",
     model_types=("qwen2_5_omni", "qwen2_5_omni_thinker"),
+    model_classes=(
+        "Qwen2_5OmniForConditionalGeneration",
+        "Qwen2_5OmniThinkerForConditionalGeneration",
+    ),
     tokens_per_second=25,
+    notes=(
+        "Load the thinker alone: generate of the full model needs the talker even for text.",
+        "Speech output is refused: the talker reads states of all tokens.",
+    ),
     root=thinker,
     speech=speaks,
 )

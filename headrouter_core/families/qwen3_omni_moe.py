@@ -27,7 +27,16 @@ def _obstacle(root: Any, call: Mapping[str, Any], layer: int) -> str | None:
 FAMILY = Family(
     name="qwen3_omni_moe",
     model_types=("qwen3_omni_moe", "qwen3_omni_moe_thinker"),
+    model_classes=(
+        "Qwen3OmniMoeForConditionalGeneration",
+        "Qwen3OmniMoeThinkerForConditionalGeneration",
+    ),
     tokens_per_second=13,
+    rate_note="13 for each whole second, one for each 80 ms begun of the rest",
+    notes=(
+        "Speech output is refused: the talker reads states of all tokens.",
+        "With pictures, prune behind the layers that their features are added to.",
+    ),
     root=thinker,
     speech=_speaks,
     # the configuration names the begin of audio only; the tokenizer has the end behind it

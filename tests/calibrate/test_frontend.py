@@ -8,6 +8,7 @@ import torch
 
 from calibrate.errors import AudioError, ModelError
 from calibrate.frontend import FrontEnd
+from calibrate.frontends.loading import BLIND
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from tests.calibrate.helpers import spoiled
 from tiny_omni.questions import corpus
@@ -29,7 +30,8 @@ def processor(frontend):
     from transformers import Qwen2_5OmniProcessor
 
     class Blind(Qwen2_5OmniProcessor):
-        image_processor = video_processor = audio_tokenizer = None
+        image_processor = video_processor = BLIND
+        audio_tokenizer = None
 
         def __init__(self, extractor, tokenizer, template):
             self.feature_extractor, self.tokenizer = extractor, tokenizer
@@ -227,7 +229,16 @@ def test_a_template_without_audio(thinker, tmp_path):
         FrontEnd.from_pretrained(folder).inputs([noise(16_000)], QUESTION)
 
 
-def test_another_kind_of_model(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(UnsupportedModelError, match="'llama'; known are qwen2_5_omni"):
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("whisper", ": it is an encoder-decoder, .*"),
+        ("nemotron_h_omni", ": it has layers of type linear_attention, .*"),
+        ("csm", ""),
+        ("of tomorrow", ""),
+    ],
+)
+def test_another_kind_of_model(tmp_path, kind, reason):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(UnsupportedModelError, match=rf"'{kind}'{reason}; known are .*qwen2_5_omni"):
         FrontEnd.from_pretrained(tmp_path)

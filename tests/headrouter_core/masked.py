@@ -39,8 +39,7 @@ def masked(
         return args, {**kwargs, "attention_mask": mask}
 
     def replace(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        prefill = args[0].shape[1] > 1
-        if not prefill:
+        if args[0].shape[1] != dropped.shape[1]:  # a later step
             return None
         new = args[0].clone()
         for (row, column), state in (states or {}).items():

@@ -25,7 +25,7 @@ class Scattered:
     text_tokens: str = "all"
 
     def __call__(self, view: View, k: int) -> Selection:
-        return Selection(scattered(view.audio_tokens, k, view.sample))
+        return Selection(scattered(view.audio_tokens, k, view.sample).to(view.device))
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Affinity:
         return Selection(importance.topk(k).indices.sort().values, importance)
 
 
+def merged(states: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Return what :class:`Merging` puts in place of kept states [k, D], out of all [N_a, D]."""
+    return states[kept] * 0.5 + states.mean(0)
+
+
 @dataclass(frozen=True)
 class Merging:
     """Keep tokens at random and replace their states."""
@@ -54,9 +59,8 @@ class Merging:
 
     def __call__(self, view: View, k: int) -> Selection:
         assert view.hidden_states is not None
-        kept = scattered(view.audio_tokens, k, view.sample)
-        states = view.hidden_states[kept] * 0.5 + view.hidden_states.mean(0)
-        return Selection(kept, states=states)
+        kept = scattered(view.audio_tokens, k, view.sample).to(view.device)
+        return Selection(kept, states=merged(view.hidden_states, kept))
 
 
 EVERYTHING = Need.QUERIES_KEYS | Need.ROTATED_KEYS | Need.LAST_ATTENTION | Need.HIDDEN_STATES

@@ -1,4 +1,4 @@
-"""Every family: found, pruned exactly, probed rightly, replayed; everything else refused."""
+"""Every family: found, probed rightly, replayed; everything else refused."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import CONFIG_MAPPING
 
 from headrouter_core import families
-from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
+from headrouter_core.errors import PruningError, UnsupportedModelError
 from headrouter_core.model_info import fingerprint
 from headrouter_core.prefix import capture
 from headrouter_core.pruning import prune
 from headrouter_core.replay import replay
 
 from . import tiny_models
-from .exactness import TOLERANCE, forced_error, generated_error, omni_step, plain_step
+from .exactness import TOLERANCE
 from .masked import error
-from .probes import Merging, Recorder, Scattered
+from .probes import Recorder, Scattered
 from .tiny_families import BUILDERS, build, decoder_layers, twin, with_audio
 from .tiny_models import AUDIO, BEGIN, END, batch, row
 
 each_family = pytest.mark.parametrize("name", BUILDERS)
-each_attention = pytest.mark.parametrize("attention", ["eager", "sdpa"])
 
 ROWS = [row("system", 20, "question?"), row("s", 9, "why"), row("only text")]
-SHARING = {"gemma3n", "gemma4"}
 
 
 @functools.cache
@@ -46,52 +44,6 @@ def inputs(rows: list[list[int]], side: str = "left") -> dict[str, torch.Tensor]
     return {key: made[key] for key in ("input_ids", "attention_mask")}
 
 
-@each_family
-@each_attention
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("layer", [1, 2])
-def test_given_steps(name: str, attention: str, side: str, layer: int) -> None:
-    reference = model(name, "eager")
-    worst = forced_error(
-        model(name, attention),
-        reference,
-        decoder_layers(reference),
-        inputs(ROWS, side),
-        Scattered(),
-        0.6,
-        layer,
-        AUDIO,
-        omni_step if "omni" in name else plain_step,
-    )
-    assert worst < TOLERANCE
-
-
-@each_family
-@pytest.mark.parametrize(
-    ("attention", "rows", "options"),
-    [
-        ("sdpa", ROWS, {}),
-        ("sdpa", ROWS[:1], {"cache_implementation": "static"}),
-        ("eager", ROWS, {"cache_implementation": "static"}),
-        ("sdpa", ROWS, {"use_cache": False, "max_new_tokens": 3}),
-    ],
-)
-def test_generate(name: str, attention: str, rows: Any, options: dict[str, Any]) -> None:
-    reference = model(name, "eager")
-    worst, _ = generated_error(
-        model(name, attention),
-        reference,
-        decoder_layers(reference),
-        inputs(rows),
-        Scattered(),
-        0.6,
-        2,
-        AUDIO,
-        **options,
-    )
-    assert worst < TOLERANCE
-
-
 @torch.no_grad()
 def test_gemma4_goes_on_with_the_last_tokens_only() -> None:
     """Behind its last own keys, and where the whole prompt was padded but the kept one is not."""
@@ -106,13 +58,18 @@ def test_gemma4_goes_on_with_the_last_tokens_only() -> None:
         assert error(found, wanted) < TOLERANCE
 
 
-@each_family
+@pytest.mark.parametrize("name", ["gemma4", "gemma4_unified"])
 @torch.no_grad()
-def test_ratio_zero_changes_no_bit(name: str) -> None:
-    whole, given = model(name, "sdpa"), inputs(ROWS)
-    logits = whole(**given).logits
-    with prune(whole, Recorder(), 0):
-        assert torch.equal(whole(**given).logits, logits)
+def test_unscaled_affinities_round_by_more_than_is_allowed(name: str) -> None:
+    """Unpruned float32 against float64: why the tiny Gemmas have small queries."""
+    ids = inputs(ROWS[:1])["input_ids"]
+    errors = []
+    for queries in (0.1, 1):
+        whole = with_audio(build(name, queries=queries))
+        single = whole(input_ids=ids, use_cache=False).logits
+        errors.append(error(single, whole.double()(input_ids=ids, use_cache=False).logits))
+    assert errors[0] < TOLERANCE / 2
+    assert errors[1] > TOLERANCE
 
 
 @each_family
@@ -157,14 +114,6 @@ def test_layers_without_rotary_encoding_are_probed_too() -> None:
     assert error(view.last_attention, wanted) < TOLERANCE
 
 
-def test_merging_needs_one_state_a_token() -> None:
-    with (
-        pytest.raises(PruningError, match="has 2 states a token and the selector replaces one"),
-        prune(model("gemma3n", "sdpa"), Merging(), 0.6),
-    ):
-        model("gemma3n", "sdpa")(**inputs(ROWS))
-
-
 @each_family
 @torch.no_grad()
 def test_replay_equals_pruning(name: str) -> None:
@@ -191,7 +140,8 @@ def test_facts_are_read_from_the_weights(name: str) -> None:
         weights = [(fused[:64], None), (fused[64:96], None)]
     else:
         weights = [(part.weight, part.bias) for part in (attention.q_proj, attention.k_proj)]
-    assert (info.family, info.layers, info.heads, info.kv_heads) == (name, 6, 4, 2)
+    assert (info.family, info.layers) == (name, len(decoder_layers(whole)))
+    assert (info.heads, info.kv_heads) == (4, 2)
     assert (info.head_dim, info.probe_layer, info.dtype) == (16, 1, "float32")
     assert info.fingerprint == fingerprint(weights)
     assert families.model_info(whole, 1).fingerprint != info.fingerprint
@@ -203,15 +153,6 @@ def test_every_family_is_tested_and_named_once() -> None:
     assert {*BUILDERS, "qwen2_5_omni"} == set(names)
     types = [kind for family in families.FAMILIES for kind in family.model_types]
     assert len(set(types)) == len(types)
-
-
-@pytest.mark.parametrize("name", sorted(SHARING))
-def test_keys_lent_to_later_layers_are_not_left_long(name: str) -> None:
-    with (
-        pytest.raises(UsageError, match=r"outside \[1, 2\].*take the keys of layer 2"),
-        prune(plain(name), Scattered(), 0.6, 3),
-    ):
-        pass
 
 
 @pytest.mark.parametrize(
@@ -316,15 +257,25 @@ def refuse(thinker: nn.Module, reason: str) -> None:
         families.locate(thinker)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("whisper", "it is an encoder-decoder"),
+        ("nemotron_h_omni", "layers of type linear_attention.* changes a recurrent"),
+        ("inkling_mm_model", "layers of type hybrid, hybrid_sliding"),
+        ("deepseek_v3", "multi-head latent attention"),
+        ("voxtral_realtime", "VoxtralRealtimeConfig names no audio_token_id"),
+        ("llama", "LlamaConfig names no audio_token_id"),
+        ("higgs_audio_v2", "is of no known family"),
+    ],
+)
+def test_other_architectures_are_refused_with_the_reason(model_type: str, reason: str) -> None:
+    other = nn.Module()
+    other.config = CONFIG_MAPPING[model_type]()
+    refuse(other, rf"\(model_type '{model_type}'\) .*{reason}.*; known families: qwen2_5_omni, ")
+
+
 def test_what_cannot_be_pruned_is_refused_with_the_reason() -> None:
-    config = LlamaConfig(
-        vocab_size=8,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-    )
-    refuse(LlamaForCausalLM(config), "'llama'.* is of no known family; known: qwen2_5_omni")
     refuse(nn.Linear(1, 1), "Linear .*None.* no known family")
     thinker = tiny_models.thinker
     part = thinker().model

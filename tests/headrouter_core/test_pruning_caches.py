@@ -36,6 +36,10 @@ def test_audio_in_a_later_turn(model: Any) -> None:
     with refused("audio arrived behind a cache", model, Affinity(), 0.6):
         cache = model(**batch(ONE), use_cache=True).past_key_values
         model(**batch([row(20, "now?")]), past_key_values=cache)
+    with refused("audio arrived behind a cache", model, Affinity(), 0.6):
+        first = model.generate(**batch(ONE), **GREEDY, return_dict_in_generate=True)
+        turn = batch([[*first.sequences[0].tolist(), *row(20, "now?")]])
+        model.generate(**turn, **GREEDY, past_key_values=first.past_key_values)
 
 
 @torch.no_grad()
@@ -73,6 +77,14 @@ def test_a_pruned_cache_is_of_no_use_outside(model: Any, size: int, copied: bool
         cache = copy.deepcopy(cache)
     with pytest.raises(PruningError, match="this cache was pruned"):
         model(input_ids=torch.full((1, size), 5), past_key_values=cache)
+
+
+def test_a_second_turn_outside(model: Any) -> None:
+    with prune(model, Scattered(), 0.6, 2):
+        first = model.generate(**batch(ONE), **GREEDY, return_dict_in_generate=True)
+    turn = torch.cat([first.sequences, torch.tensor([[5, 6, 7]])], 1)
+    with pytest.raises(PruningError, match="continue inside `with prune"):
+        model.generate(turn, **GREEDY, past_key_values=first.past_key_values)
 
 
 @pytest.mark.parametrize(("layer", "rows"), [(3, 1), (2, 2)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -41,6 +41,40 @@ def test_layers_compiled_before(compiled: Any) -> None:
             assert torch.equal(compiled(**inputs).logits, pruned)
         assert len(trace) == 1
         assert torch.equal(compiled(**inputs).logits, wanted)
+
+
+def compile_wrapped(model: Any) -> Any:
+    return torch.compile(model, backend="eager")
+
+
+def compile_in_place(model: Any) -> Any:
+    model.compile(backend="eager")
+    return model
+
+
+def compile_forward(model: Any) -> Any:
+    model.forward = torch.compile(model.forward, backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("compiling", [compile_wrapped, compile_in_place, compile_forward])
+@torch.no_grad()
+def test_whole_models_compiled_before(compiling: Callable[[Any], Any]) -> None:
+    plain, ids = thinker("sdpa", num_hidden_layers=3), torch.tensor(ONE)
+    # placeholders alone: to compile the audio tower takes half a minute, and is not the point
+    inputs = {"input_ids": ids, "position_ids": torch.arange(ids.shape[1]).expand(3, 1, -1)}
+    wanted = plain(**inputs).logits
+    with prune(plain, Affinity(), 0.6, 2):
+        pruned = plain(**inputs).logits
+    try:
+        compiled = compiling(thinker("sdpa", num_hidden_layers=3))
+        assert torch.equal(compiled(**inputs).logits, wanted)
+        with prune(compiled, Affinity(), 0.6, 2) as trace:
+            assert torch.equal(compiled(**inputs).logits, pruned)
+        assert len(trace) == 1
+        assert torch.equal(compiled(**inputs).logits, wanted)
+    finally:
+        torch._dynamo.reset()
 
 
 @pytest.mark.slow

@@ -27,9 +27,10 @@ from headrouter_core.selectors import HeadRouter
 from headrouter_core.selectors.base import Selection, View
 
 from . import tiny_families
-from .bundles import make_profile
+from .bundles import make_profile, make_tensors
 from .guarded import ONE, THREE, fixture_model, not_opened, refused
 from .probes import Affinity, Scattered
+from .tiny_families import decoder_layers
 from .tiny_models import batch, full, row, thinker
 
 model = fixture_model
@@ -122,6 +123,13 @@ def test_profiles_are_held_against_the_model(model: Any) -> None:
     ):
         model(**batch(ONE))
     assert caught[0].filename == __file__
+    long = replace(fitting, tensors=make_tensors(heads=8), model=replace(info, heads=8))
+    for force in (False, True):  # eight weights cannot weigh four heads
+        with (
+            pytest.raises(ProfileMismatchError, match=r"weighs 8 heads and layer 2 of .* has 4"),
+            prune(model, HeadRouter(long), 0.6, force=force),
+        ):
+            pytest.fail("opened")
     short = replace(fitting, recipe=replace(fitting.recipe, early_cache="pruned"))
     not_opened("early_cache", model, HeadRouter(short), 0.6, kind=UsageError)
 
@@ -217,6 +225,38 @@ def test_threads_with_models_of_their_own_do_not_mix(model: Any) -> None:
         assert len(both[ratio][1]) == 3
         for here, there in zip(both[ratio][1], entries, strict=True):
             assert torch.equal(here.kept, there.kept)
+
+
+def test_models_side_by_side(model: Any) -> None:
+    other, inputs = copy.deepcopy(model), batch(THREE)
+    alone = []
+    for each, ratio in ((model, 0.6), (other, 0.9)):
+        with prune(each, Affinity(), ratio):
+            alone.append(each.generate(**inputs, **GREEDY))
+    with prune(model, Affinity(), 0.6) as here, prune(other, Affinity(), 0.9) as there:
+        found = [each.generate(**inputs, **GREEDY) for each in (model, other)]
+    assert all(map(torch.equal, found, alone))
+    assert [len(entry.kept) for entry in (*here, *there)] == [8, 3, 0, 2, 1, 0]
+
+
+def test_threads_may_share_a_context(model: Any) -> None:
+    prompts, found = [batch(THREE[:1]), batch(THREE[1:2])], {}
+    start = threading.Barrier(2)
+
+    def serve(index: int) -> None:
+        start.wait()
+        found[index] = [model.generate(**prompts[index], **GREEDY) for _ in range(2)]
+
+    with prune(model, Affinity(), 0.6) as trace:
+        alone = [model.generate(**inputs, **GREEDY) for inputs in prompts]
+        threads = [threading.Thread(target=serve, args=(index,)) for index in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(trace) == 6
+    for index, wanted in enumerate(alone):
+        assert all(torch.equal(ids, wanted) for ids in found[index])
 
 
 def test_generate_may_run_on_another_thread_as_with_streamers(model: Any) -> None:
@@ -319,6 +359,31 @@ def test_prompts_that_the_model_expands_itself() -> None:
 def test_parts_of_a_model_do_not_run_alone(model: Any) -> None:
     with refused("call the model itself, not a part of it", model, Scattered(), 0.6):
         model.model(**batch(ONE))
+    with refused("call the model itself, not a part of it", model, Scattered(), 0.6):
+        model.forward(**batch(ONE))  # goes past its hooks
+
+
+def test_training() -> None:
+    model = thinker("sdpa").train()
+    with prune(model, Affinity(), 0.6):
+        model(**batch(ONE)).logits.sum().backward()
+    assert all(p.grad is not None for p in decoder_layers(model).parameters())
+    model.gradient_checkpointing_enable()
+    with refused("gradient checkpointing", model, Affinity(), 0.6):
+        model(**batch(ONE)).logits.sum().backward()
+
+
+@torch.no_grad()
+def test_inputs_on_another_device_are_torchs_affair(model: Any) -> None:
+    inputs = batch(ONE)
+    inputs["input_ids"] = inputs["input_ids"].to("meta")
+    with pytest.raises(NotImplementedError) as unpruned:
+        model(**inputs)
+    with refused(
+        "Cannot copy out of meta tensor", model, Affinity(), 0.6, kind=NotImplementedError
+    ):
+        model(**inputs)
+    assert "Cannot copy out of meta tensor" in str(unpruned.value)
 
 
 def test_speech_is_refused_and_text_goes_on() -> None:
@@ -356,17 +421,6 @@ def test_wrapped_models(model: Any) -> None:
     with prune(torch.compile(Adapted()), Scattered(), 0.6) as trace:
         model(**batch(ONE))
     assert len(trace) == 1
-
-
-def test_replaced_linear_layers(model: Any) -> None:
-    quantised = torch.ao.quantization.quantize_dynamic(
-        copy.deepcopy(model), {nn.Linear}, dtype=torch.qint8
-    )
-    assert families.model_info(quantised, 2).fingerprint is None
-    with torch.no_grad(), prune(quantised, Affinity(), 0.6) as trace:
-        out = quantised.generate(**batch(ONE), **GREEDY)
-    assert out.shape[1] == len(ONE[0]) + 3
-    assert len(trace[0].kept) == 8
 
 
 def test_lengths_differ_by_layer_in_what_is_returned() -> None:

@@ -145,21 +145,6 @@ def test_captured_tensors_are_given_up_once_a_row_is_decided(model: Any) -> None
         gc.enable()
 
 
-@torch.no_grad()
-def test_projections_run_once(model: Any) -> None:
-    calls: list[nn.Module] = []
-    attention = model.model.language_model.layers[1].self_attn
-    handles = [
-        linear.register_forward_hook(lambda module, *_: calls.append(module))
-        for linear in (attention.q_proj, attention.k_proj)
-    ]
-    with prune(model, Affinity(), 0.6, 2):
-        model(**batch(ROWS))
-    for handle in handles:
-        handle.remove()
-    assert calls == [attention.q_proj, attention.k_proj]
-
-
 def test_steps_and_decided_prompts_are_not_captured(model: Any) -> None:
     for cached in (True, False):
         recorder = Recorder()

@@ -1,0 +1,75 @@
+"""What pruning saves and what it costs: ``python -m benchmarks.prefill``.
+
+Prints tables and writes one JSON file, anew after each length of audio, with every value taken.
+The files in ``benchmarks/results`` come from
+
+    python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-3b
+    python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-7b
+    python -m benchmarks.prefill --device cpu --shape stand-in --repeats 3
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.shapes import SHAPES
+from calibrate.console import plain_messages, say
+from calibrate.exits import exit_code
+
+RESULTS = Path(__file__).parent / "results"
+
+app = typer.Typer(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def prefill(
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    shape: Annotated[
+        str, typer.Option(metavar="NAME", help=f"{', '.join(SHAPES)}; weights are random.")
+    ] = "stand-in",
+    seconds: Annotated[
+        str, typer.Option(metavar="S,S", help="Lengths of audio.")
+    ] = "30,90,300,600",
+    ratios: Annotated[
+        str, typer.Option(metavar="R,R", help="Fractions of audio tokens removed.")
+    ] = "0.3,0.6,0.9",
+    repeats: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Counted rounds; one more warms up.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all that is drawn.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="JSON; replaced if it exists. Default: benchmarks/results/prefill_SHAPE.json.",
+        ),
+    ] = None,
+) -> None:
+    """Measure prefill, memory and decoding of a Qwen2.5-Omni thinker, pruned and not."""
+    # torch is loaded here: --help does not need it
+    from benchmarks import report
+    from headrouter_core.errors import HeadRouterError
+
+    options = report.Options(device, shape, seconds, ratios, repeats, seed)
+    try:
+        with plain_messages():
+            report.run(options, output or RESULTS / f"prefill_{shape}.json")
+    except HeadRouterError as error:
+        say(str(error), "error")
+        raise typer.Exit(exit_code(error)) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,164 @@
+"""A whole run of the prefill benchmark: its options, its JSON, its progress."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import answers, models, prompts, sections, tables
+from benchmarks.bench import NEW_TOKENS, Bench
+from benchmarks.clock import Clock
+from benchmarks.memory import METHODS
+from benchmarks.shapes import SHAPES, TOKENS_PER_SECOND
+from calibrate.console import say
+from calibrate.placement import choose_device
+from headrouter_core import UsageError, __version__
+from headrouter_core.pruning import DEFAULT_LAYER
+from headrouter_core.scoring import exact_ratio
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    device: str
+    shape: str
+    seconds: str
+    ratios: str
+    repeats: int
+    seed: int
+
+    @property
+    def command(self) -> str:
+        """The command that does it again."""
+        return (
+            f"python -m benchmarks.prefill --device {self.device} --shape {self.shape}"
+            f" --seconds {self.seconds} --ratios {self.ratios} --repeats {self.repeats}"
+            f" --seed {self.seed}"
+        )
+
+
+def run(options: Options, output: Path) -> None:
+    """Measure, print tables to stdout, and write ``output`` anew after each length.
+
+    Raises:
+        UsageError: an option that is out of range or unknown, or no folder to write to.
+    """
+    if options.shape not in SHAPES:
+        raise UsageError(f"there is no shape {options.shape!r}; known are {', '.join(SHAPES)}")
+    lengths = _lengths(options.seconds)
+    ratios = [float(exact_ratio(part.strip())) for part in options.ratios.split(",")]
+    device, _ = choose_device(options.device)
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent} is not a folder; create it first")
+
+    bench = _bench(options, device)
+    document = _head(options, bench)
+    document["context"] = sections.measure_context(bench)
+    for seconds in lengths:
+        document["lengths"].append(_measure(bench, seconds, ratios))
+        document["complete"] = len(document["lengths"]) == len(lengths)
+        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    tables.show(document)
+
+
+def _lengths(text: str) -> list[float]:
+    try:
+        lengths = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--seconds {text} holds what is no number; say 30,90") from error
+    for seconds in lengths:
+        if not 1 <= seconds <= 3600:
+            raise UsageError(f"--seconds {seconds:g} is outside [1, 3600]; choose another length")
+    return lengths
+
+
+def _bench(options: Options, device: torch.device) -> Bench:
+    shape = SHAPES[options.shape]
+    say(f"drawing the weights of {shape.name} on {device}")
+    model = models.random_thinker(shape, device, options.seed)
+    profile = models.drawn_profile(model, DEFAULT_LAYER, options.seed)
+    clock = Clock(device)
+    return Bench(model, shape, profile, clock, DEFAULT_LAYER, options.repeats, options.seed)
+
+
+def _head(options: Options, bench: Bench) -> dict[str, Any]:
+    """Return what a reader has to know before the numbers."""
+    shape, model = bench.shape, bench.model
+    return {
+        "benchmark": "prefill",
+        "command": options.command,
+        "complete": False,
+        "environment": {
+            "device": _device_name(bench.device),
+            "threads": torch.get_num_threads(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            "cuda": torch.version.cuda,
+            "headrouter": __version__,
+            **{name: metadata.version(name) for name in ("torch", "transformers")},
+        },
+        "model": {
+            "shape": shape.name,
+            "source": shape.source,
+            "weights": "random",
+            "parameters": models.parameters(model),
+            "dtype": shape.dtype,
+            "attention": model.config._attn_implementation,
+            "text": dict(shape.text),
+            "audio": dict(shape.audio),
+        },
+        "settings": {
+            "layer": bench.layer,
+            "tokens_per_second": TOKENS_PER_SECOND,
+            "text_tokens": prompts.TEXT_BEFORE + prompts.TEXT_BEHIND,
+            "batch": 1,
+            "repeats": bench.repeats,
+            "warm_up_rounds": 1,
+            "new_tokens": NEW_TOKENS,
+            "seed": bench.seed,
+            "peak_bytes": METHODS.get(bench.device.type),
+        },
+        "lengths": [],
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if device.type == "cpu" and cpuinfo.is_file():
+        for line in cpuinfo.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return f"{device.type} of {platform.machine()}"
+
+
+def _measure(bench: Bench, seconds: float, ratios: list[float]) -> dict[str, Any]:
+    """Measure all sections for one length."""
+    prompt = prompts.synthetic(bench.shape, seconds, bench.device, bench.seed)
+    measures: dict[str, Callable[[], Any]] = {
+        "prefill": lambda: sections.measure_prefill(bench, prompt, ratios),
+        "selectors": lambda: sections.measure_selectors(bench, prompt),
+        "logits": lambda: sections.measure_logits(bench, prompt),
+        "decode": lambda: answers.measure_decode(bench, prompt, ratios),
+        "end_to_end": lambda: answers.measure_end_to_end(bench, seconds, ratios),
+    }
+    entry: dict[str, Any] = {
+        "seconds": seconds,
+        "audio_tokens": prompt.audio_tokens,
+        "prompt_tokens": prompt.length,
+    }
+    for name, measure in measures.items():
+        started = time.monotonic()
+        entry[name] = measure()
+        say(f"{seconds:g} s of audio: {name} in {time.monotonic() - started:.1f} s")
+    return entry

@@ -1,0 +1,190 @@
+"""The benchmark's numbers as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+#: Columns where the output is no terminal that says how wide it is.
+_WIDTH = 120
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print all tables of a run to stdout."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
+    environment, model = document["environment"], document["model"]
+    console.print(
+        f"{model['shape']} (random weights, {model['dtype']}, {model['attention']}) on"
+        f" {environment['device']}, torch {environment['torch']}, transformers"
+        f" {environment['transformers']}; medians of {document['settings']['repeats']} rounds"
+        " ± half the distance of their quartiles"
+    )
+    for table in (_prefill(document), _selectors(document), _logits(document), _answers(document)):
+        console.print(table)
+
+
+def _prefill(document: dict[str, Any]) -> Table:
+    table = _table(
+        "Prefill, pruned by headrouter",
+        (
+            "audio",
+            "removed",
+            "unpruned, ms",
+            "pruned, ms",
+            "speed-up",
+            "over ideal, %",
+            "selecting, %",
+            "memory",
+        ),
+    )
+    for length in document["lengths"]:
+        part = length["prefill"]
+        for ratio, entry in part["ratios"].items():
+            table.add_row(
+                _audio(length),
+                ratio,
+                _time(part["full"]["seconds"]),
+                _time(entry["pruned"]["seconds"]),
+                _times(entry["speedup"]),
+                _percent(entry["over_ideal"], sign="+"),
+                _percent(entry["selecting_of_pruned"]),
+                _share(entry["peak_of_full"]),
+            )
+    table.caption = (
+        "selecting: probe, routing and selection, from the end of layer M-1, of the pruned prefill;"
+        " memory: peak above weights, the unpruned one's being 1"
+    )
+    return table
+
+
+def _selectors(document: dict[str, Any]) -> Table:
+    table = _table(
+        "Selectors",
+        (
+            "audio",
+            "removed",
+            "method",
+            "prefill, ms",
+            "speed-up",
+            "selecting, ms",
+            "selecting, %",
+            "memory",
+        ),
+    )
+    for length in document["lengths"]:
+        part = length["selectors"]
+        for name, entry in part["selectors"].items():
+            table.add_row(
+                _audio(length),
+                str(part["ratio"]),
+                name,
+                _time(entry["seconds"]),
+                _times(entry["speedup"]),
+                _time(entry["selecting"]),
+                _percent(entry["selecting_of_pruned"]),
+                _share(entry["peak_of_full"]),
+            )
+    return table
+
+
+def _logits(document: dict[str, Any]) -> Table:
+    table = _table(
+        "Prefill with logits of all columns and of the last: ms, and MiB at the peak above weights",
+        ("audio", "removed", "logits, MiB", "all", "last", "generate"),
+    )
+    for length in document["lengths"]:
+        part = length["logits"]
+        for name in ("unpruned", "pruned"):
+            runs = part[name]
+            table.add_row(
+                _audio(length),
+                "none" if name == "unpruned" else str(part["ratio"]),
+                _bytes(part["bytes"][name]),
+                *(
+                    f"{_time(runs[way]['seconds'])}; {_bytes(runs[way]['peak_bytes'])}"
+                    for way in ("forward", "last", "generate")
+                ),
+            )
+    told = any(length["logits"]["logits_to_keep"] for length in document["lengths"])
+    table.caption = (
+        "this model's forward takes logits_to_keep, so generate makes the last column's only"
+        if told
+        else "this model's forward takes no logits_to_keep, so generate makes all of them"
+    )
+    return table
+
+
+def _answers(document: dict[str, Any]) -> Table:
+    table = _table(
+        "Answers",
+        (
+            "audio",
+            "removed",
+            "first token, ms",
+            "tokens a second",
+            "inputs, ms",
+            "encoder, ms",
+            "end to end, ms",
+        ),
+    )
+    for length in document["lengths"]:
+        whole = length["end_to_end"]
+        for ratio, entry in length["decode"].items():
+            cells = ["-", "-", "-"]
+            if whole is not None:
+                total = whole["unpruned"] if ratio == "unpruned" else whole["ratios"][ratio]
+                parts = whole["inputs"], whole["encoder"], total
+                cells = [_time(part["seconds"]) for part in parts]
+            table.add_row(
+                _audio(length),
+                "none" if ratio == "unpruned" else ratio,
+                _time(entry["first"]),
+                _number(entry["tokens_per_second"], "{:.1f}"),
+                *cells,
+            )
+    table.caption = (
+        "first token and tokens a second: from synthetic embeddings; end to end: from samples to"
+        f" {document['settings']['new_tokens']} tokens, as long as the front end takes it (300 s)"
+    )
+    return table
+
+
+def _table(title: str, columns: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    return table
+
+
+def _audio(length: dict[str, Any]) -> str:
+    return f"{length['seconds']:g} s"
+
+
+def _number(values: dict[str, Any], form: str, scale: float = 1) -> str:
+    low, high = values["quartiles"]
+    spread = form.replace("+", "").format((high - low) / 2 * scale)
+    return f"{form.format(values['median'] * scale)} ± {spread}"
+
+
+def _time(values: dict[str, Any]) -> str:
+    return _number(values, "{:.1f}", 1000)
+
+
+def _times(values: dict[str, Any]) -> str:
+    return _number(values, "{:.2f}")
+
+
+def _percent(values: dict[str, Any], sign: str = "") -> str:
+    return _number(values, f"{{:{sign}.2f}}", 100)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _bytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 2**20:.0f}"

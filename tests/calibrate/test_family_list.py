@@ -1,0 +1,84 @@
+import importlib.util
+import json
+
+import pytest
+import transformers
+from rich.console import Console
+from typer.testing import CliRunner
+
+from calibrate import family_list
+from calibrate.cli import app
+from headrouter_core.families import FAMILIES
+
+
+def invoke(*arguments):
+    done = CliRunner().invoke(app, ["families", *arguments])
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def test_json_lists_every_family_with_all_that_is_known():
+    listed = json.loads(invoke("--json"))["families"]
+    assert [fact["family"] for fact in listed] == [family.name for family in FAMILIES]
+    for fact in listed:
+        assert fact["inputs"]["made_by"] == "headrouter" or hasattr(
+            transformers, fact["inputs"]["made_by"]
+        )
+        assert fact["inputs"]["tested"]
+        assert fact["audio_tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_model_classes_are_those_of_the_model_types(family):
+    found = [getattr(transformers, name).config_class.model_type for name in family.model_classes]
+    assert tuple(found) == family.model_types
+
+
+def test_notes_are_sentences():
+    for family in FAMILIES:
+        assert not family.rate_note.endswith(".")
+        assert all(note.endswith(".") and note[0] != " " for note in family.notes)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_the_terminal(monkeypatch, width):
+    monkeypatch.setattr(family_list.importlib.util, "find_spec", lambda name: None)
+    console = Console(width=width, record=True, highlight=False)
+    monkeypatch.setattr(family_list, "stdout", lambda: console)
+    family_list.run(as_json=False)
+    lines = console.export_text().splitlines()
+    for family in FAMILIES:
+        assert any(line.startswith(family.name) for line in lines)
+        assert any(line.startswith(family.model_classes[-1]) for line in lines)
+    assert all(len(line) <= width for line in lines)
+
+
+def test_it_is_plain_where_there_is_no_terminal():
+    text = invoke()
+    assert "\x1b" not in text
+    assert "Audio tokens: padded to whole windows of 30 s, 375 tokens each." in text
+
+
+def test_packages_that_are_missing_are_said_to_be(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        family_list.importlib.util,
+        "find_spec",
+        lambda name: None if name == "torchaudio" else find(name),
+    )
+    missing = {
+        fact["family"]: fact["inputs"]["missing"]
+        for fact in map(family_list.to_json, FAMILIES)
+        if fact["inputs"]["missing"]
+    }
+    missing.pop("voxtral", None)  # mistral-common may be missing indeed
+    assert sorted(missing) == ["fun_asr_nano", "granite_speech", "granite_speech_plus"]
+    assert all(names == ["torchaudio"] for names in missing.values())
+    assert "lacks torchaudio" in invoke()
+
+
+def test_a_family_without_a_front_end(monkeypatch):
+    monkeypatch.delitem(family_list.FRONT_ENDS, "voxtral")
+    (voxtral,) = [family for family in FAMILIES if family.name == "voxtral"]
+    assert family_list.to_json(voxtral)["inputs"] is None
+    assert "none" in invoke()
