@@ -1,4 +1,4 @@
-"""The command line: ``headrouter calibrate``, ``inspect`` and ``prune``.
+"""The command line: ``headrouter calibrate``, ``evaluate``, ``prune`` and what belongs to them.
 
 Here is only what ``--help`` and ``--version`` need. Commands import what they need when they run.
 """
@@ -13,8 +13,11 @@ from typing import Annotated
 import typer
 
 from calibrate.commands.calibrate import calibrate
+from calibrate.commands.evaluate import evaluate
+from calibrate.commands.families import families
 from calibrate.commands.inspect import inspect
 from calibrate.commands.prune import prune
+from calibrate.commands.report import report
 from calibrate.exits import SETTINGS, guarded
 
 app = typer.Typer(
@@ -27,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (calibrate, inspect, prune):
+for command in (calibrate, inspect, prune, evaluate, report, families):
     app.command()(guarded(command))
 
 

@@ -19,16 +19,16 @@ from calibrate.audio import load_audio
 from calibrate.console import say, working
 from calibrate.errors import AudioError, ModelError, SomeFailedError
 from calibrate.models import Loaded
+from calibrate.profiles import check_fit, find_profile
 from calibrate.prune_request import Request
 from calibrate.prune_result import Result, to_bytes, to_json
 from calibrate.prune_text import describe
 from calibrate.selecting import build_selector, takes_profile
-from headrouter_core import bundle, families, prune
-from headrouter_core.errors import HeadRouterError, ProfileError, PruningError, UsageError
+from headrouter_core import bundle, prune
+from headrouter_core.errors import HeadRouterError, PruningError
 from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
 from headrouter_core.selectors import Selector, get_selector
-from headrouter_core.shipped import load_profile, shipped_profiles
 
 QUESTION = "Transcribe the audio."
 #: What tiny-omni is asked unless a question is given, and what it should not be asked.
@@ -82,7 +82,7 @@ def run(request: Request) -> None:
         )
     for reason in loaded.reasons:
         say(reason)
-    _check_fit(request, method, loaded)
+    check_fit(loaded, method.layer, method.profile, force=request.force)
     if loaded.name == models.EMBEDDED:
         say(EMBEDDED_NOTE)
     if len(request.audio) == 1:
@@ -95,43 +95,11 @@ def _method(request: Request) -> Method:
     kind = get_selector(request.method)
     profile = None
     if takes_profile(kind):
-        profile = _find_profile(request)
+        profile = find_profile(request.model, request.profile)
     elif request.profile is not None:
         say(f"{request.method} uses no profile; {request.profile} is ignored", "warning")
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
     return Method(kind, layer, profile, request.seed)
-
-
-def _find_profile(request: Request) -> Profile:
-    """Return the profile asked for, else the one lying here, else the one shipped."""
-    if request.profile is not None:
-        say(f"profile {request.profile}")
-        return load_profile(request.profile)
-    name = models.source(request.model).name
-    here, shipped = Path(f"{name}.safetensors"), shipped_profiles().get(name)
-    if here.exists():
-        say(f"profile ./{here}")
-        return Profile.load(here)
-    if shipped is not None:
-        say(f"profile {name}, shipped with headrouter")
-        return Profile.load(shipped)
-    raise ProfileError(
-        f"there is no profile for {name}: neither ./{here} nor a shipped one; make it with:"
-        f" headrouter calibrate --model {request.model}"
-    )
-
-
-def _check_fit(request: Request, method: Method, loaded: Loaded) -> None:
-    """Refuse a layer or profile now, and not with the first recording."""
-    depth = len(families.locate(loaded.model).layers)
-    if method.layer >= depth:
-        raise UsageError(
-            f"layer {method.layer} is outside [1, {depth - 1}]: {loaded.name} has {depth} layers"
-        )
-    if method.profile is not None:
-        # what the profile only doubts comes back as a warning when pruning starts
-        info = families.model_info(loaded.model, method.layer)
-        method.profile.check_model(info, force=request.force)
 
 
 def _prune(request: Request, method: Method, loaded: Loaded, path: Path) -> Result:

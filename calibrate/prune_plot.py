@@ -11,12 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calibrate.prune_result import Result
+from calibrate.spectrogram import spectrogram
 
 _KEPT, _LINE = "#e66100", "#1f4e79"
-#: Length of a spectrum and distance to the next, in seconds; the range that is drawn, in decibels.
-_WINDOW, _HOP, _RANGE = 0.032, 0.008, 80
-#: Most spectra that are drawn: more would not be seen.
-_COLUMNS = 4000
 
 
 def draw(result: Result) -> bytes:
@@ -25,7 +22,7 @@ def draw(result: Result) -> bytes:
     scored = result.entry.importance is not None
     panels = figure.subplots(2 + scored, sharex=True, height_ratios=(5, *([3] * scored), 0.7))
     above, below = panels[0], panels[-1]
-    _spectrogram(above, result)
+    spectrogram(above, result.samples, result.loaded.frontend.sample_rate)
     if result.entry.importance is not None:
         _importance(panels[1], result, result.entry.importance)
     _kept(below, result)
@@ -46,30 +43,6 @@ def draw(result: Result) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
-
-
-def _spectrogram(axes: Axes, result: Result) -> None:
-    """Draw power in decibels below the loudest."""
-    rate = result.loaded.frontend.sample_rate
-    size = int(_WINDOW * rate)
-    hop = max(int(_HOP * rate), len(result.samples) // _COLUMNS)
-    # centred: a window's middle is its time
-    padded = np.pad(result.samples, (size // 2, size))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: len(result.samples) : hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
-    decibels = 10 * np.log10(np.maximum(power, 1e-12))
-    peak = decibels.max()
-    axes.imshow(
-        decibels.T,
-        origin="lower",
-        aspect="auto",
-        extent=(0, len(frames) * hop / rate, 0, rate / 2000),
-        vmin=peak - _RANGE,
-        vmax=peak,
-        cmap="magma",
-        interpolation="nearest",
-    )
-    axes.set_ylabel("frequency (kHz)")
 
 
 def _importance(axes: Axes, result: Result, importance: torch.Tensor) -> None:

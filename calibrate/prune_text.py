@@ -40,7 +40,10 @@ def _timeline(result: Result) -> list[str]:
     width = max(20, min(shutil.get_terminal_size().columns, 160) - 2)
     encoding = sys.stdout.encoding or "ascii"
     drawn = bar(result.kept, result.entry.audio_tokens, width, encoding)
-    return ["", f"  {drawn}", f"  {axis(result.seconds, len(drawn))}", f"  {_listed(result)}"]
+    # some families pad audio, and the padding has tokens too
+    tokens = result.entry.audio_tokens * result.loaded.frontend.seconds_per_token
+    marks = axis(max(result.seconds, tokens), len(drawn))
+    return ["", f"  {drawn}", f"  {marks}", f"  {_listed(result)}"]
 
 
 def _listed(result: Result) -> str:

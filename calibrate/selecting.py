@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,5 +53,10 @@ def build_selector(
 def _loudness(audios: Sequence[np.ndarray], frontend: FrontEnd) -> torch.Tensor:
     """Return the loudness [N_a] of the audio tokens of all recordings, one after the other."""
     length = frontend.seconds_per_token * frontend.sample_rate
-    parts = [token_loudness(audio, frontend.audio_tokens(len(audio)), length) for audio in audios]
+    parts = []
+    for audio in audios:
+        tokens = frontend.audio_tokens(len(audio))
+        if (tokens - 1) * length >= len(audio):  # some families pad audio: with silence
+            audio = np.pad(audio, (0, math.ceil(tokens * length) - len(audio)))
+        parts.append(token_loudness(audio, tokens, length))
     return torch.cat(parts)

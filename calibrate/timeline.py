@@ -16,7 +16,8 @@ def times(
 ) -> list[tuple[float, float]]:
     """Return begin and end of each kept token, in seconds; none ends behind the audio."""
     return [
-        (token * seconds_per_token, min((token + 1) * seconds_per_token, seconds)) for token in kept
+        (min(token * seconds_per_token, seconds), min((token + 1) * seconds_per_token, seconds))
+        for token in kept
     ]
 
 
@@ -29,7 +30,7 @@ def spans(
     begins = [right for _, right in breaks if right is not None]
     ends = [left for left, _ in breaks if left is not None]
     return [
-        (begin * seconds_per_token, min((end + 1) * seconds_per_token, seconds))
+        (min(begin * seconds_per_token, seconds), min((end + 1) * seconds_per_token, seconds))
         for begin, end in zip(begins, ends, strict=True)
     ]
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 
-_COMMANDS = ("", "calibrate", "inspect", "prune")
+_COMMANDS = ("", "calibrate", "inspect", "prune", "evaluate", "report", "families")
 #: Width of the help, whatever terminal it is made on.
 _COLUMNS = "88"
 

@@ -55,15 +55,15 @@ def calibrate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Estimate a model's profile from about ten samples a category."""
-    wanted = _parse_ratios(ratios)
     from calibrate import calibration
+    from calibrate.ratios import parse_ratios
 
     calibration.run(
         model=model,
         revision=revision,
         data=data,
         per_category=per_category,
-        ratios=wanted,
+        ratios=parse_ratios(ratios),
         layer=layer,
         device=device,
         dtype=dtype,
@@ -75,10 +75,3 @@ def calibrate(
         as_json=as_json,
         trust_remote_code=trust_remote_code,
     )
-
-
-def _parse_ratios(text: str) -> tuple[float, ...]:
-    """Return the ratios of a comma-separated list; ``UsageError`` where one is not in [0, 1)."""
-    from headrouter_core.scoring import exact_ratio
-
-    return tuple(float(exact_ratio(part.strip())) for part in text.split(","))

@@ -17,6 +17,13 @@ Revision = Annotated[
     str | None,
     typer.Option(metavar="REV", help="Branch, tag or commit of a model on the Hub."),
 ]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Profile; default: ./<model>.safetensors, else the one shipped for the model.",
+    ),
+]
 Layer = Annotated[
     int | None,
     typer.Option(min=1, metavar="M", help="Pruning layer: the first that sees only kept tokens."),

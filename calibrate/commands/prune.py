@@ -13,6 +13,7 @@ from calibrate.commands.options import (
     Dtype,
     Layer,
     Model,
+    ProfileName,
     Revision,
     Seed,
     TrustRemoteCode,
@@ -31,13 +32,7 @@ def prune(
     ] = None,
     model: Model = "tiny-omni",
     revision: Revision = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Profile; default: ./<model>.safetensors, else the one shipped for the model.",
-        ),
-    ] = None,
+    profile: ProfileName = None,
     method: Annotated[
         str,
         typer.Option(

@@ -1,7 +1,7 @@
 """The journal of a running evaluation: what is done is on disk, and is not done again.
 
 A file of JSON lines: a header that says which evaluation this is, then one line an item, each
-written in one step and flushed to the disk. What a kill left of a last line is cut off.
+flushed to the disk. What a kill left of a last line is cut off.
 """
 
 from __future__ import annotations
@@ -13,71 +13,121 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from headrouter_core.errors import UsageError
+from headrouter_core.errors import HeadRouterError, UsageError
 
 
 class Journal:
-    """Lines by item, in the order they were written."""
+    """Lines by item; of those that were written twice, the later."""
 
     def __init__(self, path: Path, lines: dict[str, dict[str, Any]], descriptor: int) -> None:
         self.path = path
         self.lines = lines
-        """Item id -> what was written of it."""
+        """Item id -> what was written of it, as it is read back."""
         self._descriptor = descriptor
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append the line of an item, which has an ``id``."""
-        os.write(self._descriptor, _encoded(line))
-        os.fsync(self._descriptor)
-        self.lines[line["id"]] = line
+        """Append the line of an item, which has an ``id``.
+
+        Raises:
+            HeadRouterError: the system refuses to write, as where the disk is full.
+        """
+        content = _encoded(line)
+        _append(self.path, self._descriptor, content)
+        self.lines[line["id"]] = json.loads(content)
 
 
 @contextmanager
-def opened(path: Path, header: dict[str, Any]) -> Iterator[Journal]:
+def opened(path: Path, header: dict[str, Any], *, anew: bool = False) -> Iterator[Journal]:
     """Begin the journal of an evaluation, or go on with it.
+
+    Args:
+        path: the file.
+        header: what makes this evaluation this one, JSON-ready.
+        anew: where the file is the journal of another evaluation, replace it.
 
     Raises:
         UsageError: the file is the journal of another evaluation, or none at all.
+        HeadRouterError: the system refuses to write.
     """
     lines: dict[str, dict[str, Any]] = {}
     whole = 0
     if path.exists():
-        found, whole = _whole_lines(path)
-        if found:
-            _check_header(path, found[0], json.loads(json.dumps(header)))
-            lines = {line["id"]: line for line in found[1:]}
+        try:
+            lines, whole = _read(path, json.loads(_encoded(header)))
+        except UsageError:
+            if not anew:
+                raise
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.ftruncate(descriptor, whole)
         if not whole:
-            os.write(descriptor, _encoded(header))
+            _append(path, descriptor, _encoded(header))
         yield Journal(path, lines, descriptor)
     finally:
         os.close(descriptor)
 
 
+def lines_of(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a journal holds, by item, without going on with it.
+
+    Raises:
+        UsageError: the file is the journal of another evaluation, or none at all.
+    """
+    return _read(path, json.loads(_encoded(header)))[0]
+
+
 def _encoded(line: dict[str, Any]) -> bytes:
-    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return (text + "\n").encode()
 
 
-def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the lines that end, and how many bytes they are."""
+def _append(path: Path, descriptor: int, content: bytes) -> None:
+    """Write all of ``content`` and flush it; what a full disk leaves of it is taken back."""
+    before = os.fstat(descriptor).st_size
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError as error:
+        os.ftruncate(descriptor, before)
+        raise HeadRouterError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the lines of this evaluation that end, and how many bytes they and the header are."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
+    if not whole and not _encoded(header).startswith(content):
+        raise UsageError(f"{path} is not the journal of an evaluation; give another --output")
     try:
-        return [json.loads(line) for line in content[:whole].splitlines()], whole
+        found = [json.loads(line) for line in content[:whole].split(b"\n")[:-1]]
     except ValueError as error:
         raise UsageError(f"{path} is not the journal of an evaluation: {error}") from error
+    if found:
+        _check_header(path, found[0], header)
+    return {line["id"]: line for line in found[1:]}, whole
 
 
-def _check_header(path: Path, found: dict[str, Any], header: dict[str, Any]) -> None:
+def _check_header(path: Path, found: Any, header: dict[str, Any]) -> None:
     """Refuse to mix results: every difference would be one between samples too."""
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} is not the journal of an evaluation; give another --output")
     differing = sorted(
         key for key in found.keys() | header.keys() if found.get(key) != header.get(key)
     )
     if differing:
         key = differing[0]
+        was, now = _apart(found.get(key), header.get(key))
         raise UsageError(
-            f"{path} was begun with another {', '.join(differing)} ({key}: {found.get(key)!r}, now "
-            f"{header.get(key)!r}); give another --output, or start anew with --force"
+            f"{path} was begun with another {', '.join(differing)} ({key}: {was!r}, now {now!r}); "
+            "give another --output, or start anew with --force"
         )
+
+
+def _apart(was: Any, now: Any) -> tuple[Any, Any]:
+    """Of two dictionaries return what differs; a list of all methods would hide the one."""
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return was, now
+    keys = [key for key in was | now if key not in was or key not in now or was[key] != now[key]]
+    return tuple({key: side[key] for key in keys if key in side} for side in (was, now))

@@ -12,41 +12,37 @@ import hashlib
 import operator
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
-from transformers import LogitsProcessor
 
 from calibrate.asking import wait_for
+from calibrate.audio import SAMPLE_RATE, resample
+from calibrate.evaluation.forcing import say
 from calibrate.evaluation.items import Item
 from calibrate.evaluation.methods import Method
+from calibrate.evaluation.replies import Batch, Reply
 from calibrate.models import Loaded
 from calibrate.selecting import build_selector
 from headrouter_core import Frame, prune, scoring
+from headrouter_core.choice import choose
 from headrouter_core.prefix import capture
 from headrouter_core.profile import Profile
 from headrouter_core.replay import replay_cache
-from headrouter_core.selectors import Need, Selection
+from headrouter_core.selectors import Need, Selection, Selector
 
 #: Tokens that one batch may hold, by kind of device.
 _BATCH_TOKENS = {"cpu": 32_768, "cuda": 131_072}
 
 
-@dataclass(frozen=True, eq=False)
-class Reply:
-    """What the model says with one choice of tokens."""
+def recordings(loaded: Loaded, item: Item) -> list[np.ndarray]:
+    """Return an item's recordings, float32 [n] each, at the rate that the model takes.
 
-    text: str
-    complete: bool
-    """Whether the answer ended by itself, not at the limit of new tokens."""
-    ids: torch.Tensor
-    """LongTensor [n]: the answer's tokens, its end included."""
-    logits: tuple[torch.Tensor, ...]
-    """Of each given text, float32 [n, vocabulary]: what predicts its n tokens."""
-    replay_seconds: float
-    """Layers from M on over the prompt: the time of its batch, divided by the choices in it."""
-    decode_seconds: float
-    """All that came after the prompt, divided alike."""
+    Raises:
+        AudioError: one of them cannot be read.
+    """
+    rate = loaded.frontend.sample_rate
+    return [resample(audio, SAMPLE_RATE, rate) for audio in item.read()]
 
 
 class Trial:
@@ -60,9 +56,11 @@ class Trial:
         """
         self.item = item
         self._loaded = loaded
-        self._audios = item.read()
-        inputs = loaded.place(loaded.frontend.inputs(self._audios, item.prompt, item.system))
-        needs = functools.reduce(operator.or_, (m.kind.needs for m in methods), Need.NOTHING)
+        self.audios = recordings(loaded, item)
+        """As the model was given them."""
+        inputs = loaded.place(loaded.frontend.inputs(self.audios, item.prompt, item.system))
+        # queries and keys in any case: selectivity is recorded whatever is compared
+        needs = functools.reduce(operator.or_, (m.kind.needs for m in methods), Need.QUERIES_KEYS)
         start = self._now()
         with torch.inference_mode():
             self._prefix = capture(loaded.model, inputs, layer, needs=needs, cached=True)
@@ -75,20 +73,38 @@ class Trial:
         return len(self._prefix.audio)
 
     @torch.inference_mode()
+    def selectivity(self, text_tokens: str) -> torch.Tensor:
+        """Return how selective each head of the probe layer is [H], see :mod:`scoring`."""
+        view = self._prefix.seen_by(text_tokens)
+        assert view.queries is not None
+        assert view.keys is not None
+        return scoring.selectivity(scoring.probe(view.queries, view.keys, view.scale))
+
+    @torch.inference_mode()
     def select(self, method: Method, ratio: float, profile: Profile | None, seed: int) -> Selection:
-        """Return what a method keeps."""
-        selector = build_selector(
-            method.kind,
-            profile=profile,
-            seed=seed,
-            audios=self._audios,
-            frontend=self._loaded.frontend,
-            **method.options,
-        )
+        """Return what a method keeps.
+
+        Raises:
+            PruningError: it reads text behind the audio, and the prompt has none.
+            SelectionError: it broke its contract.
+        """
+        selector = self.selector(method, profile, seed)
         # by name and not by place, so that it is the same in any part of the set
         digest = hashlib.sha256(self.item.id.encode()).digest()
         view = self._prefix.seen_by(selector.text_tokens, int.from_bytes(digest[:4], "little"))
-        return selector(view, scoring.keep_count(self.audio_tokens, ratio))
+        row = self._prefix.row.keeping(scoring.keep_count(self.audio_tokens, ratio))
+        return choose(selector, row, view)
+
+    def selector(self, method: Method, profile: Profile | None, seed: int) -> Selector:
+        """Build a method's selector for this item."""
+        return build_selector(
+            method.kind,
+            profile=profile,
+            seed=seed,
+            audios=self.audios,
+            frontend=self._loaded.frontend,
+            **method.options,
+        )
 
     def encode(self, text: str) -> torch.Tensor:
         """Return the tokens [n] of a whole answer, its end of turn included."""
@@ -100,12 +116,19 @@ class Trial:
         return Selection(torch.arange(self.audio_tokens, device=device))
 
     @torch.inference_mode()
-    def ask(self, selections: Sequence[Selection], texts: Sequence[torch.Tensor]) -> list[Reply]:
+    def ask(
+        self,
+        selections: Sequence[Selection],
+        texts: Sequence[torch.Tensor],
+        *,
+        echo: bool = False,
+    ) -> list[Reply]:
         """Return the reply to each of some selections that keep equally many tokens.
 
         Args:
-            selections: all with replacement states, or all without.
+            selections: with replacement states or without.
             texts: LongTensor [n] each, with the end of turn: texts to compute the logits of.
+            echo: put those of each reply's own answer behind them.
         """
         length = len(self._prefix.input_ids) - self.audio_tokens + len(selections[0].kept)
         rows = 1 + len(texts)
@@ -113,17 +136,16 @@ class Trial:
         step = max(1, budget // (length * rows))
         replies = []
         for start in range(0, len(selections), step):
-            replies += self._ask(selections[start : start + step], texts)
+            replies += self._ask(selections[start : start + step], texts, echo)
         return replies
 
-    def _ask(self, selections: Sequence[Selection], texts: Sequence[torch.Tensor]) -> list[Reply]:
+    def _ask(
+        self, selections: Sequence[Selection], texts: Sequence[torch.Tensor], echo: bool
+    ) -> list[Reply]:
         model, prefix = self._loaded.model, self._prefix
-        kept = torch.stack([selection.kept for selection in selections])
-        states = None
-        if selections[0].states is not None:
-            states = torch.stack([s.states for s in selections if s.states is not None])
         begun = self._now()
-        cache = replay_cache(model, prefix, kept, states)
+        kept = torch.stack([selection.kept for selection in selections])
+        cache = replay_cache(model, prefix, kept, self._states(selections))
         replayed = self._now()
         each = 1 + len(texts)
         cache.batch_repeat_interleave(each)
@@ -131,23 +153,15 @@ class Trial:
         limit = max([self.item.max_new_tokens, *map(len, texts)])
         # the ratio is for audio in what is new, and there is none
         with prune(model, Frame(), 0.5, prefix.layer):
-            output = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                past_key_values=cache,
-                max_new_tokens=limit,
-                do_sample=False,
-                num_beams=1,
-                logits_processor=[Forced(texts, len(selections), ids.shape[1])],
-                return_dict_in_generate=True,
-                output_logits=bool(texts),
-            )
+            output = say(model, ids, cache, texts, limit)
         new = output.sequences[:, ids.shape[1] :].cpu()
-        taken = (replayed - begun) / len(selections), (self._now() - replayed) / len(selections)
+        taken = Batch(
+            (replayed - begun) / len(selections), (self._now() - replayed) / len(selections)
+        )
         replies = []
         for first in range(0, len(new), each):
-            logits = [step[first : first + each] for step in output.logits or ()]
-            replies.append(self._reply(new[first], logits, texts, taken))
+            steps = [step[first : first + each] for step in output.logits]
+            replies.append(self._reply(new[first], steps, texts, echo, taken))
         return replies
 
     def _reply(
@@ -155,38 +169,29 @@ class Trial:
         new: torch.Tensor,
         steps: Sequence[torch.Tensor],
         texts: Sequence[torch.Tensor],
-        taken: tuple[float, float],
+        echo: bool,
+        taken: Batch,
     ) -> Reply:
         """Read one choice's answer [n] and, of each step, its rows of logits [1 + texts, vocab]."""
         new = new[: self.item.max_new_tokens]
         ends = torch.tensor(self._loaded.model.generation_config.eos_token_id)
         ended = torch.isin(new, ends).nonzero()[:1, 0].tolist()
+        said = new[: ended[0] + 1] if ended else new
+        rows = [*enumerate(texts, 1), *([(0, said)] if echo else [])]
         logits = tuple(
             torch.stack([step[number] for step in steps[: len(text)]]).float().cpu()
-            for number, text in enumerate(texts, 1)
+            for number, text in rows
         )
-        said = new[: ended[0] + 1] if ended else new
-        return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, *taken)
+        return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, taken)
+
+    def _states(self, selections: Sequence[Selection]) -> torch.Tensor | None:
+        """Return what replaces the kept tokens' states [V, k, D]; ``None`` if none merges."""
+        if all(selection.states is None for selection in selections):
+            return None
+        own = self._prefix.hidden_states[..., self._prefix.audio, :]
+        return torch.stack([own[s.kept] if s.states is None else s.states for s in selections])
 
     def _now(self) -> float:
         """Return the time, once the device has done what it was given."""
         wait_for(self._loaded.device)
         return time.perf_counter()
-
-
-class Forced(LogitsProcessor):
-    """Lets every row but the first of each choice say a given text."""
-
-    def __init__(self, texts: Sequence[torch.Tensor], choices: int, start: int) -> None:
-        self._texts, self._choices, self._start = texts, choices, start
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Leave one token possible in the rows whose text is not over."""
-        step, each = input_ids.shape[1] - self._start, 1 + len(self._texts)
-        scores = scores.clone()
-        for number, text in enumerate(self._texts, 1):
-            if step < len(text):
-                rows = slice(number, None, each)
-                scores[rows] = -torch.inf
-                scores[rows, text[step]] = 0
-        return scores

@@ -43,7 +43,9 @@ def command(monkeypatch):
     return replace
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["prune", "--help"], []])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["prune", "--help"], ["families", "--help"], []]
+)
 def test_help_and_version_need_nothing_heavy(arguments):
     done = process(*arguments)
     assert done.returncode == 0

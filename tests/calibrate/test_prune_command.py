@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from calibrate import asking, prune_command
+from calibrate import asking, profiles, prune_command
 from calibrate.audio import load_audio
 from calibrate.cli import app
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
@@ -198,7 +198,7 @@ def test_the_profile_lying_here_is_found(run, recordings, profile):
 
 def test_the_shipped_profile_is_found(run, recordings, profile_file, monkeypatch):
     shipped = {"small-thinker": profile_file}
-    monkeypatch.setattr(prune_command, "shipped_profiles", lambda: shipped)
+    monkeypatch.setattr(profiles, "shipped_profiles", lambda: shipped)
     done = run(recordings["wav"], profile=None)
     assert done.exit_code == 0
     assert "shipped with headrouter" in done.stderr

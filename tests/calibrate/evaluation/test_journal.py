@@ -1,11 +1,13 @@
 """A killed evaluation loses the line that was being written, and nothing else."""
 
+import errno
 import json
+import os
 
 import pytest
 
 from calibrate.evaluation.journal import opened
-from headrouter_core.errors import UsageError
+from headrouter_core.errors import HeadRouterError, UsageError
 
 HEADER = {"model": "tiny-omni", "ratios": [0.3, 0.6], "seed": 0}
 
@@ -40,7 +42,7 @@ def test_half_a_line_is_cut_off(tmp_path, cut):
 
 def test_half_a_header_is_begun_anew(tmp_path):
     path = tmp_path / "j.jsonl"
-    path.write_text('{"model": "tiny-')
+    path.write_text('{"model":"tiny-')
     with opened(path, HEADER) as journal:
         assert not journal.lines
     assert json.loads(path.read_text()) == HEADER
@@ -57,9 +59,83 @@ def test_another_evaluation_is_not_mixed_in(tmp_path):
     assert path.read_bytes() == content
 
 
+def test_of_long_settings_only_the_difference_is_told(tmp_path):
+    methods = {name: {"selector": name} for name in ("frame", "random", "fastv")}
+    path = tmp_path / "j.jsonl"
+    with opened(path, {"methods": methods}):
+        pass
+    told = r"\(methods: \{'random': .*\}, now \{'dart': .*\}\)"
+    with (
+        pytest.raises(UsageError, match=told) as caught,
+        opened(
+            path, {"methods": {"frame": methods["frame"], "dart": {}, "fastv": methods["fastv"]}}
+        ),
+    ):
+        pytest.fail("opened")
+    assert "frame" not in str(caught.value)
+
+
 def test_something_else_is_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("my notes\nand more\n")
     with pytest.raises(UsageError, match="not the journal"), opened(path, HEADER):
         pytest.fail("opened")
     assert path.read_text() == "my notes\nand more\n"
+
+
+def test_an_unfinished_line_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes, which do not end")
+    with pytest.raises(UsageError, match="not the journal"), opened(path, HEADER):
+        pytest.fail("opened")
+    assert path.read_text() == "my notes, which do not end"
+
+
+@pytest.mark.parametrize("content", ["my notes\n", '{"seed": 1}\n', "[]\n", "half"])
+def test_begun_anew_where_it_is_wanted(tmp_path, content):
+    path = tmp_path / "j.jsonl"
+    path.write_text(content)
+    with opened(path, HEADER, anew=True) as journal:
+        assert not journal.lines
+        journal.write({"id": "a"})
+    with opened(path, HEADER, anew=True) as journal:  # its own is gone on with
+        assert list(journal.lines) == ["a"]
+
+
+def test_of_two_lines_the_later_holds(tmp_path):
+    path = begun(tmp_path / "j.jsonl", "a")
+    with opened(path, HEADER) as journal:
+        journal.write({"id": "a", "answer": ("new", 1)})
+        assert journal.lines["a"]["answer"] == ["new", 1]  # as it is read back
+    with opened(path, HEADER) as journal:
+        assert journal.lines["a"]["answer"] == ["new", 1]
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
+    path = begun(tmp_path / "j.jsonl", "a")
+    content = path.read_bytes()
+    real, calls = os.write, []
+
+    def full(descriptor, data):
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, bytes(data)[:3])  # a part of it fits
+
+    with opened(path, HEADER) as journal:
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(HeadRouterError, match="No space left"):
+            journal.write({"id": "b"})
+        monkeypatch.undo()
+        assert path.read_bytes() == content
+        journal.write({"id": "b"})
+    with opened(path, HEADER) as journal:
+        assert list(journal.lines) == ["a", "b"]
+
+
+def test_writes_in_parts_are_whole(tmp_path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:7]))
+    path = begun(tmp_path / "j.jsonl", "a", "b")
+    with opened(path, HEADER) as journal:
+        assert list(journal.lines) == ["a", "b"]

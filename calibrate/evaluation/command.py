@@ -1,0 +1,117 @@
+"""``headrouter evaluate``: methods by ratios by tasks, side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+
+from calibrate import models
+from calibrate.console import STDERR, say, working
+from calibrate.errors import SomeFailedError
+from calibrate.evaluation.folder import Folder
+from calibrate.evaluation.methods import Method
+from calibrate.evaluation.request import Request
+from calibrate.evaluation.results import Results
+from calibrate.evaluation.run import Plan
+from calibrate.evaluation.sources import limited, read_data
+from calibrate.evaluation.stages import Stages, Stored
+from calibrate.evaluation.table import WIDTH, describe
+from calibrate.profiles import check_fit, find_profile
+from calibrate.progress import Progress
+from headrouter_core.errors import ProfileError
+from headrouter_core.profile import Profile
+from headrouter_core.pruning import DEFAULT_LAYER
+
+
+def run(request: Request) -> None:
+    """Do what the command line asks.
+
+    Raises:
+        UsageError: an option out of range, data that are not there, or the folder of another
+            evaluation; before anything is computed.
+        ProfileError: a method takes a profile, and there is none, or one that is not this model's.
+        ModelError: the model cannot be loaded, or its logits are not finite.
+        HeadRouterError: no item at all could be asked.
+        SomeFailedError: some could not, or are missing in the data.
+    """
+    methods, shard, folder = request.compared(), request.shard_of(), Folder(request.output)
+    dataset = limited(
+        read_data(
+            request.data, seconds=request.seconds, per_task=request.per_task, split=request.split
+        ),
+        request.limit,
+    )
+    profile = _profile(request, methods)
+    layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
+    plan = Plan(methods, request.ratios, layer, request.seed, profile)
+    folder.claim(force=request.force)
+    with working(f"loading {request.model}"):
+        loaded = models.load(
+            request.model,
+            revision=request.revision,
+            device=request.device,
+            dtype=request.dtype,
+            trust_remote_code=request.trust_remote_code,
+        )
+    for reason in loaded.reasons:
+        say(reason)
+    check_fit(loaded, layer, profile, force=request.force)
+    with Progress(STDERR) as progress:
+        stages = Stages(loaded, dataset, plan, folder, progress)
+        if shard is not None:
+            stages.ask_shard(*shard, anew=request.force)
+            return
+        found, costs = _stages(request, stages)
+    _show(request, found, costs)
+    faults = found.raw["dataset"]["faults"]
+    if faults:
+        first = faults[0]
+        raise SomeFailedError(
+            f"{len(faults)} items of {dataset.name} could not be asked, the first:"
+            f" {first['id']}: {first['reason']} (all of them are in {folder.results})"
+        )
+
+
+def _stages(request: Request, stages: Stages) -> tuple[Results, Stored]:
+    """Ask, time, keep examples and draw; what was done before is not done again."""
+    folder = stages.folder
+    try:
+        found = stages.ask(anew=request.force)
+        costs = stages.time(found, request.timed)
+        kept = stages.exemplify(found, request.examples)
+    except KeyboardInterrupt:
+        say(f"what was done is in {folder.path}; the same command goes on from there")
+        raise
+    from calibrate.evaluation.plots import write_all  # matplotlib is slow to import
+
+    with working("drawing"):
+        write_all(found, costs, kept, folder)
+    say(f"wrote {folder.results} and plots; the page: headrouter report {folder.path}")
+    return found, costs
+
+
+def _profile(request: Request, methods: Sequence[Method]) -> Profile | None:
+    if not any(method.takes_profile for method in methods):
+        if request.profile is not None:
+            say(f"no method here takes a profile; {request.profile} is ignored", "warning")
+        return None
+    try:
+        return find_profile(request.model, request.profile)
+    except ProfileError as error:
+        free = ",".join(method.name for method in methods if not method.takes_profile)
+        if request.profile is not None or not free:
+            raise
+        raise ProfileError(f"{error}; or compare those that need none: --methods {free}") from error
+
+
+def _show(request: Request, found: Results, costs: Stored) -> None:
+    if request.as_json:
+        summary = {**found.summary, "timing": costs}
+        text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2)
+    else:
+        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+        text = describe(found, costs, wide)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,93 @@
+"""The folder of an evaluation: which file is what, and when it may be written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from headrouter_core import bundle
+from headrouter_core.errors import HeadRouterError, UsageError
+
+
+class Folder:
+    """The files that ``headrouter evaluate`` writes and ``headrouter report`` reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "evaluation.journal.jsonl"
+        self.results = path / "results.json"
+        self.timing = path / "timing.json"
+        self.examples = path / "examples.json"
+        self.sounds = path / "examples"
+        self.plots = path / "plots"
+        self.judge = path / "for-judge"
+        self.page = path / "report.html"
+
+    def claim(self, *, force: bool) -> None:
+        """Make the folder, unless it cannot be the one of this evaluation.
+
+        Raises:
+            UsageError: a file, or results without the journal that could tell whose they are.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file; --output is a folder")
+        if self.results.exists() and not self.journal.exists() and not force:
+            raise UsageError(
+                f"{self.results} exists and there is no journal to go on with; give another"
+                " --output, or start anew with --force"
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {self.path}: {error.strerror}") from error
+
+    def shard(self, number: int, count: int) -> Path:
+        """Return the journal of one of ``count`` shards."""
+        return self.path / f"shard-{number}-of-{count}.journal.jsonl"
+
+    def shards(self) -> list[Path]:
+        """Return the journals of all shards that were begun."""
+        return sorted(self.path.glob("shard-*-of-*.journal.jsonl"))
+
+    def sound(self, name: str) -> Path:
+        """Return the file that holds the sound of an example, which lies nowhere else.
+
+        Raises:
+            HeadRouterError: it is not there.
+        """
+        path = self.sounds / Path(name).name
+        if not path.is_file():
+            raise HeadRouterError(f"{path} is missing; run headrouter evaluate again to make it")
+        return path
+
+    def stored(self, path: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+        """Return a JSON file that :meth:`store` wrote; empty if there is none of this evaluation.
+
+        Raises:
+            HeadRouterError: it is damaged.
+        """
+        try:
+            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return found if found["of"] == digest(evaluation) else {}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise HeadRouterError(f"{path} cannot be read ({error!r}); remove it") from error
+
+    def store(self, path: Path, evaluation: dict[str, Any], content: dict[str, Any]) -> None:
+        """Write a JSON file that belongs to an evaluation, which is known by its header."""
+        write(path, json.dumps({"of": digest(evaluation), **content}, ensure_ascii=False) + "\n")
+
+
+def digest(evaluation: dict[str, Any]) -> str:
+    """Return the sha256 of an evaluation's header."""
+    return hashlib.sha256(bundle.canonical_json(evaluation).encode()).hexdigest()
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Put a file at ``path`` in one step, in the place of an older one; its folder is made."""
+    path.parent.mkdir(exist_ok=True)
+    content = content.encode() if isinstance(content, str) else content
+    bundle.write(path, content, force=True)

@@ -1,0 +1,37 @@
+"""The command: read a folder of results, write a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from calibrate.console import working
+from calibrate.evaluation.folder import Folder
+from calibrate.evaluation.results import read
+from calibrate.outputs import claim
+from headrouter_core import bundle
+from headrouter_core.errors import UsageError
+
+
+def run(path: Path, *, output: Path | None, force: bool) -> None:
+    """Do what the command line asks.
+
+    Raises:
+        UsageError: no folder of results, or a file in the way.
+        HeadRouterError: something in the folder is damaged.
+    """
+    folder = Folder(path)
+    if not path.is_dir():
+        raise UsageError(f"{path} is no folder; give the one that headrouter evaluate wrote")
+    output = output or folder.page
+    claim(output, force=force, inputs=[folder.results, folder.timing, folder.examples])
+    found = read(folder.results)
+    timing = folder.stored(folder.timing, found.evaluation)
+    examples = folder.stored(folder.examples, found.evaluation)
+    from calibrate.evaluation.report.page import render  # matplotlib is slow to import
+
+    with working("drawing"):
+        content = render(found, timing, examples, folder).encode()
+    bundle.write(output, content, force=force)
+    typer.echo(f"Wrote {output} ({len(content) / 1e6:.1f} MB)")
