@@ -13,13 +13,15 @@ import torch
 from calibrate.ablation import KINDS
 from calibrate.audio import DECODER
 from calibrate.fitting import bootstrap_interval
+from calibrate.material import Material, spreads_of
 from calibrate.models import Loaded
 from calibrate.samples import GROUPS, Sample, manifest_digest
-from calibrate.search import Choices, Fitted, Material, spreads_of
+from calibrate.search import Choices, Fitted
 from headrouter_core.families import model_info
 from headrouter_core.profile import Profile
 from headrouter_core.recipe import Recipe
 from headrouter_core.routing import GROUPS as VECTORS
+from headrouter_core.selectors import AdaptiveSegments
 
 _LIBRARIES = ("torch", "transformers", "numpy", "scipy", "safetensors", "tokenizers")
 
@@ -59,6 +61,7 @@ def bundle(
         tensors=tensors,
         model=replace(info, id=loaded.id, revision=loaded.revision),
         recipe=Recipe(
+            selector_parameters={AdaptiveSegments.name: dict(fitted.settings)},
             layer=layer,
             text_tokens=fitted.text_tokens,
             prefilter_exponent=fitted.exponent,
@@ -88,6 +91,7 @@ def bundle(
                 "weights": _round(choices.weights.losses),
                 "probe": _round(choices.probe.losses),
                 "bandwidth_factor": _round(choices.routing.losses),
+                "segments": _round(choices.segments.losses),
             },
             "intervals": intervals(material, fitted, spreads, seed),
         },

@@ -15,14 +15,15 @@ from calibrate.ablation import ablate
 from calibrate.bundling import bundle
 from calibrate.console import STDERR, say
 from calibrate.heldout import report
+from calibrate.material import Material
 from calibrate.models import Loaded
 from calibrate.outputs import claim
 from calibrate.progress import Progress
+from calibrate.ratios import check_ratios
 from calibrate.samples import FOLDS, GROUPS, Sample, manifest_samples, shipped_samples
-from calibrate.search import Material, choose
+from calibrate.search import choose
 from calibrate.stability import LENGTHS, by_length, stability
 from calibrate.workbench import Bench
-from headrouter_core import scoring
 from headrouter_core.errors import UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
@@ -83,18 +84,6 @@ def prepare(
         benches.append(Bench(loaded, sample, layer))
         tick()
     return benches
-
-
-def check_ratios(ratios: Sequence[float]) -> None:
-    """Raise ``UsageError`` unless every ratio prunes and none stands twice."""
-    for ratio in ratios:
-        if scoring.exact_ratio(ratio) == 0:
-            raise UsageError("ratio 0 prunes nothing; calibrate at ratios such as 0.6,0.9")
-    if not ratios:
-        raise UsageError("there is no ratio to calibrate at; give one or more, such as 0.6,0.9")
-    twice = next((ratio for ratio in ratios if ratios.count(ratio) > 1), None)
-    if twice is not None:
-        raise UsageError(f"ratio {twice:g} is given twice; give each once")
 
 
 def check_samples(samples: Sequence[Sample]) -> None:

@@ -11,9 +11,16 @@ import torch
 from calibrate.fitting import bootstrap_interval
 from calibrate.search import Fitted
 from calibrate.workbench import Bench, kept_by_frame
+from headrouter_core.selectors import Selection
 
-METHODS = ("headrouter", "uniform weights", "frame")
-RIVALS = METHODS[1:]
+METHODS = ("headrouter", "uniform weights", "frame", "adaptive segments")
+#: Who is compared with whom: names as they stand in METHODS.
+COMPARISONS = (
+    ("headrouter", "uniform weights"),
+    ("headrouter", "frame"),
+    ("adaptive segments", "headrouter"),
+    ("adaptive segments", "frame"),
+)
 
 
 def report(
@@ -23,25 +30,26 @@ def report(
     seed: int,
     tick: Callable[[], None],
 ) -> dict[str, Any]:
-    """Loss and accuracy of no pruning, the routed profile, uniform weights and Frame.
+    """Loss and accuracy of no pruning, and of every method with the finished profile.
 
-    Differences are profile minus rival, paired by sample, with 95 % intervals from a bootstrap over
+    Differences are method minus rival, paired by sample, with 95 % intervals from a bootstrap over
     clusters. An interval that contains 0 is a tie. Accuracy is exact greedy answers.
     """
     clusters = [bench.sample.cluster for bench in benches]
     whole, pruned = [], []
     for bench in benches:
         whole.extend(bench.outcomes([torch.arange(bench.audio_tokens)]))
-        sets = [
-            kept
+        choices = [
+            selection
             for ratio in ratios
-            for kept in (
-                fitted.kept(bench, ratio),
-                fitted.kept(bench, ratio, uniform=True),
-                kept_by_frame(bench.audio_tokens, ratio),
+            for selection in (
+                Selection(fitted.kept(bench, ratio)),
+                Selection(fitted.kept(bench, ratio, uniform=True)),
+                Selection(kept_by_frame(bench.audio_tokens, ratio)),
+                fitted.segments(bench, ratio),
             )
         ]
-        pruned.append(bench.outcomes(sets))
+        pruned.append(bench.merged(choices))
         tick()
     shape = (len(benches), len(ratios), len(METHODS))
     nll = np.array([[outcome.nll for outcome in row] for row in pruned]).reshape(shape)
@@ -56,10 +64,18 @@ def report(
             f"{ratio:g}": {
                 "nll": dict(zip(METHODS, map(_mean, nll[:, i].T), strict=True)),
                 "accuracy": dict(zip(METHODS, map(_mean, right[:, i].T), strict=True)),
-                "against": {
-                    rival: _difference(nll[:, i, 0] - nll[:, i, 1 + j], clusters, seed)
-                    for j, rival in enumerate(RIVALS)
-                },
+                "comparisons": [
+                    {
+                        "method": method,
+                        "rival": rival,
+                        **_difference(
+                            nll[:, i, METHODS.index(method)] - nll[:, i, METHODS.index(rival)],
+                            clusters,
+                            seed,
+                        ),
+                    }
+                    for method, rival in COMPARISONS
+                ],
             }
             for i, ratio in enumerate(ratios)
         },
@@ -72,13 +88,12 @@ def verdicts(results: dict[str, Any]) -> list[tuple[str, str]]:
     words = {"better": "better than", "worse": "WORSE than", "tie": "no better than (a tie with)"}
     return [
         (
-            against["verdict"],
-            f"At ratio {ratio} the profile is {words[against['verdict']]} {rival}: NLL "
-            f"{against['difference']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
-            " nats/token.",
+            found["verdict"],
+            f"At ratio {ratio}, {found['method']}: {words[found['verdict']]} {found['rival']}, NLL "
+            f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] nats/token.",
         )
         for ratio, entry in results["ratios"].items()
-        for rival, against in entry["against"].items()
+        for found in entry["comparisons"]
     ]
 
 

@@ -1,103 +1,38 @@
 """The choices of a calibration, each made by cross-validation over folds that share no recording.
 
 Order (design section 3): ablation -> head weights -> prefilter exponent and text tokens (with the
-fitted weights only) -> centers and bandwidth. Weights that judge a sample were never fitted on its
-fold.
+fitted weights only) -> centers and bandwidth -> route of adaptive segments. Weights that judge a
+sample were never fitted on its fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 
-from calibrate.ablation import EXPONENT, TEXT_TOKENS, Ablation
-from calibrate.fitting import (
-    BANDWIDTH_FACTORS,
-    STRENGTHS,
-    Routing,
-    fit_routing,
-    head_weights,
-    one_standard_error,
+from calibrate.ablation import EXPONENT, TEXT_TOKENS
+from calibrate.fitting import BANDWIDTH_FACTORS, Routing, fit_routing, one_standard_error
+from calibrate.material import (
+    CANDIDATES,
+    Candidate,
+    Material,
+    Tick,
+    as_weights,
+    group_row,
+    routed_weights,
+    spreads_of,
 )
 from calibrate.progress import Progress
 from calibrate.samples import FOLDS
+from calibrate.segmenting import SegmentChoice, choose_segments, cut, settled_weights
 from calibrate.workbench import Bench, kept_by
-from headrouter_core import routing, scoring
+from headrouter_core.selectors import Selection
 
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TEXTS = ("all", "after")
-Tick = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to turn an ablation into head weights."""
-
-    rule: str
-    strength: float
-
-
-#: From the simplest to the boldest, see :func:`calibrate.fitting.one_standard_error`.
-CANDIDATES = (
-    Candidate("uniform", 0.0),
-    *(Candidate(rule, s) for s in STRENGTHS[1:] for rule in ("keep_one", "leave_one_out")),
-)
-
-
-@dataclass(frozen=True)
-class Material:
-    """The samples that take part in the choices, and their ablation."""
-
-    benches: Sequence[Bench]
-    ablation: Ablation
-
-    @property
-    def acoustic(self) -> np.ndarray:
-        """Boolean [S]: which samples are of the acoustic group."""
-        return np.array([bench.sample.group == "acoustic" for bench in self.benches])
-
-    @property
-    def folds(self) -> np.ndarray:
-        """Fold of each sample, int [S]."""
-        return np.array([bench.sample.fold for bench in self.benches])
-
-    def weights(self, candidate: Candidate, without: int | None = None) -> np.ndarray:
-        """Weight vectors [3, H] (semantic, uniform, acoustic), fitted without one fold."""
-        heads = self.ablation.effects.shape[-1]
-        uniform = np.full(heads, 1 / heads)
-        if candidate.rule == "uniform":
-            return np.stack([uniform] * 3)
-        used = self.folds != without
-        fitted = [
-            head_weights(self.ablation.effects[used & side], candidate.rule, candidate.strength)
-            for side in (~self.acoustic, self.acoustic)
-        ]
-        return np.stack([fitted[0], uniform, fitted[1]])
-
-    def crossed(self, candidate: Candidate) -> dict[int, torch.Tensor]:
-        """Fold -> weight vectors float32 [3, H] fitted on the other folds."""
-        return {fold: as_weights(self.weights(candidate, fold)) for fold in range(FOLDS)}
-
-    def losses(self, sets: Callable[[Bench], list[torch.Tensor]], tick: Tick) -> np.ndarray:
-        """Losses [S, number of sets] of each sample's kept sets."""
-        rows = []
-        for bench in self.benches:
-            rows.append([outcome.nll for outcome in bench.outcomes(sets(bench))])
-            tick()
-        return np.array(rows)
-
-
-def as_weights(weights: np.ndarray) -> torch.Tensor:
-    """Weights as the bundle holds them, float32: a choice is judged as it will be used."""
-    return torch.from_numpy(weights).to(torch.float32)
-
-
-def group_row(bench: Bench) -> int:
-    """The row of the sample's own group among semantic, uniform, acoustic."""
-    return routing.GROUPS.index(bench.sample.group)
 
 
 @dataclass(frozen=True)
@@ -168,11 +103,6 @@ class RoutingChoice:
     losses: dict[str, float]
 
 
-def spreads_of(benches: Sequence[Bench], text_tokens: str) -> np.ndarray:
-    """Spread of each sample, float64 [S]."""
-    return np.array([float(scoring.spread(bench.selectivity(text_tokens))) for bench in benches])
-
-
 def choose_routing(
     material: Material,
     candidate: Candidate,
@@ -223,6 +153,7 @@ class Choices:
     weights: WeightChoice
     probe: ProbeChoice
     routing: RoutingChoice
+    segments: SegmentChoice
 
     def fit(self, material: Material) -> Fitted:
         """The profile's parameters, from all samples that take part in choices."""
@@ -231,6 +162,7 @@ class Choices:
             routing=self.routing.routing,
             text_tokens=self.probe.text_tokens,
             exponent=self.probe.exponent,
+            settings=self.segments.settings,
         )
 
 
@@ -243,6 +175,8 @@ class Fitted:
     routing: Routing
     text_tokens: str
     exponent: float
+    settings: Mapping[str, Any]
+    """Of adaptive segments."""
 
     def kept(self, bench: Bench, ratio: float, *, uniform: bool = False) -> torch.Tensor:
         """The kept tokens LongTensor [k], routed or with the uniform vector."""
@@ -252,6 +186,13 @@ class Fitted:
             else routed_weights(bench, self.text_tokens, self.routing, self.weights)
         )
         return kept_by(bench.probe(self.text_tokens), weights, ratio, self.exponent)
+
+    def segments(self, bench: Bench, ratio: float) -> Selection:
+        """What adaptive segments keep."""
+        weights = settled_weights(
+            bench, self.text_tokens, self.settings["route"], self.routing, self.weights
+        )
+        return cut(bench, self.text_tokens, weights, self.settings, ratio)
 
 
 def choose(material: Material, ratios: Sequence[float], progress: Progress) -> Choices:
@@ -263,13 +204,8 @@ def choose(material: Material, ratios: Sequence[float], progress: Progress) -> C
         probe = choose_probe(material, weights.candidate, ratios, tick)
     with progress.stage("Routing", count) as tick:
         routing = choose_routing(material, weights.candidate, probe, ratios, tick)
-    return Choices(weights, probe, routing)
-
-
-def routed_weights(
-    bench: Bench, text_tokens: str, fitted: Routing, weights: torch.Tensor
-) -> torch.Tensor:
-    """The head weights [H] that this sample's spread routes to."""
-    spread = scoring.spread(bench.selectivity(text_tokens))
-    mixing = routing.mixing(spread, torch.from_numpy(fitted.centers), fitted.bandwidth)
-    return routing.route_weights(mixing, weights)
+    with progress.stage("Adaptive segments", count) as tick:
+        segments = choose_segments(
+            material, weights.candidate, probe.text_tokens, routing.factor, ratios, tick
+        )
+    return Choices(weights, probe, routing, segments)

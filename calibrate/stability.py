@@ -10,10 +10,11 @@ import torch
 
 from calibrate.ablation import ablate
 from calibrate.fitting import fit_routing
+from calibrate.material import Material, spreads_of
 from calibrate.models import Loaded
 from calibrate.progress import Progress
 from calibrate.samples import Sample
-from calibrate.search import Choices, Fitted, Material, spreads_of
+from calibrate.search import Choices, Fitted
 from calibrate.workbench import Bench
 from headrouter_core import routing
 

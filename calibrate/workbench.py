@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import torch
 
+from calibrate.audio import SAMPLE_RATE, resample
 from calibrate.models import Loaded
 from calibrate.samples import Sample
 from headrouter_core import scoring
 from headrouter_core.prefix import Prefix, capture
 from headrouter_core.replay import answer_nll, replay
+from headrouter_core.selectors import Selection
 
 #: Tokens that one batch of replays may hold, by kind of device.
 _BATCH_TOKENS = {"cpu": 8_192, "cuda": 65_536}
@@ -38,11 +40,11 @@ class Bench:
 
     def __init__(self, loaded: Loaded, sample: Sample, layer: int) -> None:
         model = loaded.model
-        audio = sample.read()
+        audio = resample(sample.read(), SAMPLE_RATE, loaded.frontend.sample_rate)
         inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
         prompt = loaded.frontend.inputs([audio], sample.prompt)
         self.sample = sample
-        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        inputs = loaded.place(inputs)
         self._model = model
         self._prefix: Prefix = capture(model, inputs, layer, prompt["input_ids"].shape[1])
         self._answer = self._prefix.answer_ids.to(model.device)
@@ -67,6 +69,11 @@ class Bench:
         """Selectivity [H] of the probe."""
         return scoring.selectivity(self.probe(text_tokens))
 
+    @property
+    def states(self) -> torch.Tensor:
+        """States [N_a, D] of the audio tokens on entry to the pruning layer, on the CPU."""
+        return self._prefix.hidden_states[self._prefix.audio].cpu()
+
     def outcomes(self, kept_sets: Sequence[torch.Tensor]) -> list[Outcome]:
         """The outcome of each kept set (LongTensor [k] on the CPU, ascending)."""
         keys = [kept.numpy().tobytes() for kept in kept_sets]
@@ -74,22 +81,39 @@ class Bench:
         for key, kept in zip(keys, kept_sets, strict=True):
             if key not in self._outcomes:
                 todo.setdefault(len(kept), {})[key] = kept
-        for size, sets in todo.items():
-            self._run(size, list(sets.items()))
+        for sets in todo.values():
+            found = self._run([Selection(kept) for kept in sets.values()])
+            self._outcomes.update(zip(sets, found, strict=True))
         return [self._outcomes[key] for key in keys]
 
+    def merged(self, selections: Sequence[Selection]) -> list[Outcome]:
+        """The outcome of each selection, whose kept tokens may get other states; not remembered."""
+        alike: dict[tuple[int, bool], list[int]] = {}
+        for index, selection in enumerate(selections):
+            kind = len(selection.kept), selection.states is None
+            alike.setdefault(kind, []).append(index)
+        found: dict[int, Outcome] = {}
+        for indices in alike.values():
+            outcomes = self._run([selections[index] for index in indices])
+            found.update(zip(indices, outcomes, strict=True))
+        return [found[index] for index in range(len(selections))]
+
     @torch.inference_mode()
-    def _run(self, size: int, sets: list[tuple[bytes, torch.Tensor]]) -> None:
-        length = len(self._prefix.hidden_states) - self.audio_tokens + size
+    def _run(self, selections: Sequence[Selection]) -> list[Outcome]:
+        """Run selections that keep equally many tokens, all with other states or none."""
+        length = len(self._prefix.hidden_states) - self.audio_tokens + len(selections[0].kept)
         step = max(1, _BATCH_TOKENS.get(self._model.device.type, 8_192) // length)
-        for start in range(0, len(sets), step):
-            chunk = sets[start : start + step]
-            kept = torch.stack([indices for _, indices in chunk]).to(self._model.device)
-            logits = replay(self._model, self._prefix, kept)
+        found: list[Outcome] = []
+        for start in range(0, len(selections), step):
+            chunk = selections[start : start + step]
+            kept = torch.stack([selection.kept for selection in chunk]).to(self._model.device)
+            given = [selection.states for selection in chunk if selection.states is not None]
+            states = torch.stack(given).to(self._model.device) if given else None
+            logits = replay(self._model, self._prefix, kept, states)
             nll = answer_nll(logits, self._answer).tolist()
             right = (logits.argmax(-1) == self._answer).all(-1).tolist()
-            for (key, _), loss, hit in zip(chunk, nll, right, strict=True):
-                self._outcomes[key] = Outcome(loss, hit)
+            found += [Outcome(loss, hit) for loss, hit in zip(nll, right, strict=True)]
+        return found
 
 
 def kept_by(

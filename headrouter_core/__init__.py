@@ -24,6 +24,7 @@ from headrouter_core.pruning import prune
 from headrouter_core.selectors import (
     DART,
     SELECTORS,
+    AdaptiveSegments,
     AffinityMerge,
     Energy,
     FastV,
@@ -40,6 +41,7 @@ from headrouter_core.trace import Entry, Trace
 __all__ = [
     "DART",
     "SELECTORS",
+    "AdaptiveSegments",
     "AffinityMerge",
     "Energy",
     "Entry",

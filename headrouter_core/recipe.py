@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headrouter_core.checks import check_keys, is_real, is_whole, require
+from headrouter_core.routing import GROUPS
 
 #: Allowed values of the named choices. A new rule is a new word here.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -23,6 +24,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "early_cache": ("full", "pruned"),
 }
 
+#: Selector -> its calibrated parameters, and what each may be: one of some names, or a number from
+#: 0 to this.
+PARAMETERS: dict[str, dict[str, tuple[str, ...] | float]] = {
+    "adaptive_segments": {
+        "route": ("auto", *GROUPS),
+        "sharpness": 4.0,
+        "merge": 1.0,
+    },
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -34,7 +45,8 @@ class Recipe:
 
     selector: str = "headrouter"
     selector_parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of the selector beyond the fields below; ``headrouter`` has none."""
+    """Calibrated parameters of selectors that use this profile beyond the fields below, by the
+    selector's name, see :data:`PARAMETERS`; ``headrouter`` has none."""
     layer: int = 2
     """Pruning layer M; the probe layer is M-1."""
     probe_input: str = "normalised_input"
@@ -74,8 +86,7 @@ class Recipe:
         exponent, strength = self.prefilter_exponent, self.weights_strength
         require(is_real(exponent, 1), "recipe.prefilter_exponent", exponent, "a number in [0, 1]")
         require(is_real(strength), "recipe.weights_strength", strength, "a number from 0 up")
-        parameters = self.selector_parameters
-        require(parameters == {}, "recipe.selector_parameters", parameters, "empty for headrouter")
+        _check_parameters(self.selector_parameters)
         # one recipe, one spelling: a list from JSON, and 0 for 0.0, must not make another file
         object.__setattr__(self, "ablation", tuple(self.ablation))
         object.__setattr__(self, "prefilter_exponent", float(exponent))
@@ -90,3 +101,19 @@ class Recipe:
         """Build a recipe from metadata; the keys must be exactly the fields."""
         check_keys("recipe", recipe, [entry.name for entry in fields(cls)])
         return cls(**recipe)
+
+
+def _check_parameters(parameters: Mapping[str, Any]) -> None:
+    where = "recipe.selector_parameters"
+    require(isinstance(parameters, Mapping), where, parameters, "an object")
+    for selector, settings in parameters.items():
+        known = ", ".join(PARAMETERS)
+        require(selector in PARAMETERS, where, selector, f"of selectors that have some: {known}")
+        check_keys(f"{where}.{selector}", settings, tuple(PARAMETERS[selector]))
+        for name, allowed in PARAMETERS[selector].items():
+            value = settings[name]
+            if isinstance(allowed, tuple):
+                valid, wanted = value in allowed, f"one of {', '.join(allowed)}"
+            else:
+                valid, wanted = is_real(value, allowed), f"a number in [0, {allowed:g}]"
+            require(valid, f"{where}.{selector}.{name}", value, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrouter_core.errors import UsageError
+from headrouter_core.selectors.adaptive_segments import AdaptiveSegments
 from headrouter_core.selectors.affinity_merge import AffinityMerge
 from headrouter_core.selectors.base import Need, Selection, Selector, View
 from headrouter_core.selectors.dart import DART
@@ -16,6 +17,7 @@ from headrouter_core.selectors.segmentwise import Segmentwise
 __all__ = [
     "DART",
     "SELECTORS",
+    "AdaptiveSegments",
     "AffinityMerge",
     "Energy",
     "FastV",
@@ -33,7 +35,17 @@ __all__ = [
 #: What ``--method`` knows.
 SELECTORS: dict[str, type] = {
     kind.name: kind
-    for kind in (HeadRouter, Frame, Random, FastV, DART, Segmentwise, AffinityMerge, Energy)
+    for kind in (
+        HeadRouter,
+        AdaptiveSegments,
+        Frame,
+        Random,
+        FastV,
+        DART,
+        Segmentwise,
+        AffinityMerge,
+        Energy,
+    )
 }
 
 

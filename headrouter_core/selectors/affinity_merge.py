@@ -9,6 +9,7 @@ import torch
 
 from headrouter_core import scoring
 from headrouter_core.errors import UsageError
+from headrouter_core.selectors import runs
 from headrouter_core.selectors.base import Need, Selection, View
 
 
@@ -61,13 +62,4 @@ class AffinityMerge:
         starts = scoring.top_k(novelty, k)
         ends = torch.nn.functional.pad(starts[1:], (0, 1), value=view.audio_tokens)
         middle = (starts + ends - 1) // 2
-        return Selection(middle, states=_run_means(states, starts))
-
-
-def _run_means(states: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-    """Return the mean [k, D] of each run of [N_a, D] states, given where runs start [k].
-
-    By embedding_bag, because it adds in a fixed order: index_add_ on a GPU does not.
-    """
-    every = torch.arange(states.shape[0], device=states.device)
-    return torch.nn.functional.embedding_bag(every, states, starts, mode="mean")
+        return Selection(middle, states=runs.means(states, starts))

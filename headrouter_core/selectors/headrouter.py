@@ -18,6 +18,20 @@ from headrouter_core.selectors.base import Need, Selection, View
 ROUTES = ("auto", "hard", "swapped", *routing.GROUPS)
 
 
+@dataclass(frozen=True, eq=False)
+class Routed:
+    """What a profile makes of one row."""
+
+    probe: torch.Tensor
+    """[H, N_a], see :func:`headrouter_core.scoring.probe`."""
+    weights: torch.Tensor
+    """[H], the mixed head weights."""
+    spread: torch.Tensor
+    """Scalar."""
+    mixing: torch.Tensor
+    """[3]: semantic, uniform, acoustic."""
+
+
 @dataclass(frozen=True, init=False)
 class HeadRouter:
     """Keep the audio tokens that this question attends to most, by the heads that matter for it.
@@ -90,6 +104,18 @@ class HeadRouter:
             ProfileMismatchError: the probe layer has another number of heads than the profile.
             UsageError: the view lacks queries or keys.
         """
+        routed = self.route_view(view)
+        importance = scoring.candidate_importance(routed.probe, routed.weights, k, self.exponent)
+        return Selection(scoring.top_k(importance, k), importance, routed.spread, routed.mixing)
+
+    @torch.no_grad()
+    def route_view(self, view: View) -> Routed:
+        """Probe a row and route it, for any method that weighs heads by a profile.
+
+        Raises:
+            ProfileMismatchError: the probe layer has another number of heads than the profile.
+            UsageError: the view lacks queries or keys.
+        """
         if view.queries is None or view.keys is None:
             raise UsageError("the view holds no queries and keys; headrouter needs both")
         heads, profiled = view.queries.shape[0], self.profile.model.heads
@@ -101,9 +127,7 @@ class HeadRouter:
         probe = scoring.probe(view.queries, view.keys, view.scale)
         spread = scoring.spread(scoring.selectivity(probe))
         weights, mixing = self._route(spread)
-        routed = routing.route_weights(mixing, weights)
-        importance = scoring.candidate_importance(probe, routed, k, self.exponent)
-        return Selection(scoring.top_k(importance, k), importance, spread, mixing)
+        return Routed(probe, routing.route_weights(mixing, weights), spread, mixing)
 
     def _route(self, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the three weight vectors [3, H] and the mixing [3], where the spread lives."""
@@ -119,9 +143,10 @@ class HeadRouter:
         return weights, fixed
 
     def _on(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weights and centers on a device; moved once, as a copy would stall every call."""
+        """Return weights and centers on a device; moved once, and nothing waits for it."""
         key = device, dtype
         if key not in self._moved:
-            profile = self.profile
-            self._moved[key] = profile.weights.to(device, dtype), profile.centers.to(device, dtype)
+            both = self.profile.weights, self.profile.centers
+            weights, centers = (part.to(device, dtype, non_blocking=True) for part in both)
+            self._moved[key] = weights, centers
         return self._moved[key]

@@ -14,8 +14,9 @@ from calibrate.calibration import _sizes, calibrate, check_samples, limited
 from calibrate.cli import app
 from calibrate.progress import Progress
 from calibrate.samples import shipped_samples
+from calibrate.segmenting import cut
 from calibrate.workbench import Bench, kept_by
-from headrouter_core import HeadRouter, prune, scoring
+from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Need, prune, scoring
 from headrouter_core.errors import UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.routing import GROUPS
@@ -86,15 +87,57 @@ def test_workbench_loss_is_the_pruned_models_own(loaded, samples, calibrated):
         loaded.frontend.inputs([sample.read()], sample.prompt, answer=sample.answer)
     )
     prompt = loaded.frontend.inputs([sample.read()], sample.prompt)["input_ids"].shape[1]
-    from headrouter_core import Frame
-
     with torch.inference_mode(), prune(loaded.model, Frame(), 0.9, layer=2):
         logits = loaded.model(**whole).logits[0]
-    answer = whole["input_ids"][0, prompt:]
-    losses = torch.nn.functional.cross_entropy(
-        logits[-len(answer) - 1 : -1].float(), answer, reduction="none"
+    assert outcome.nll == pytest.approx(loss(logits, whole["input_ids"][0, prompt:]), rel=1e-5)
+
+
+def test_segments_are_chosen_by_what_the_engine_does(loaded, samples, calibrated):
+    """The replayed loss of adaptive segments, states replaced, is the pruned model's own."""
+    settings = calibrated.recipe.selector_parameters["adaptive_segments"]
+    validated = calibrated.calibration["validation"]["segments"]
+    assert settings["route"] == min(validated, key=validated.get)
+    assert len(set(validated.values())) > 1
+    sample = samples[0]
+    bench = Bench(loaded, sample, 2)
+    text = calibrated.recipe.text_tokens
+    whole = loaded.place(
+        loaded.frontend.inputs([sample.read()], sample.prompt, answer=sample.answer)
     )
-    assert outcome.nll == pytest.approx(float(losses.mean()), rel=1e-5)
+    answer = torch.tensor(loaded.frontend.answer_ids(sample.answer))
+    for route in GROUPS:
+        weights = calibrated.weights[GROUPS.index(route)]
+        selection = cut(bench, text, weights, {**settings, "route": route}, 0.9)
+        (outcome,) = bench.merged([selection])
+        selector = Kept(selection)
+        with torch.inference_mode(), prune(loaded.model, selector, 0.9, layer=2):
+            logits = loaded.model(**whole).logits[0]
+        assert outcome.nll == pytest.approx(loss(logits, answer), rel=1e-5)
+        inputs = loaded.place(loaded.frontend.inputs([sample.read()], sample.prompt))
+        ours = AdaptiveSegments(calibrated, route=route)
+        with torch.inference_mode(), prune(loaded.model, ours, 0.9) as trace:
+            loaded.model(**inputs)
+        assert trace[0].kept.tolist() == selection.kept.tolist()
+
+
+class Kept:
+    """A selector that returns what was chosen before."""
+
+    name = "kept"
+    needs = Need.NOTHING
+    text_tokens = "all"
+
+    def __init__(self, selection):
+        self.selection = selection
+
+    def __call__(self, view, k):
+        return self.selection
+
+
+def loss(logits, answer):
+    """Mean NLL of an answer [n] by the logits [L, vocabulary] of prompt and answer."""
+    predicted = logits[-len(answer) - 1 : -1].float()
+    return float(torch.nn.functional.cross_entropy(predicted, answer))
 
 
 def test_kept_sets_are_run_once(loaded, samples, monkeypatch):

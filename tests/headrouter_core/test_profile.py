@@ -197,8 +197,16 @@ def test_a_saved_file_is_as_readable_as_any_other(tmp_path):
 # recipe
 
 
+SEGMENTS = {"route": "auto", "sharpness": 0.25, "merge": 0.5}
+
+
 def test_recipe_survives_json():
-    recipe = Recipe(layer=3, text_tokens="after", ablation=("keep_one", "output"))
+    recipe = Recipe(
+        layer=3,
+        text_tokens="after",
+        ablation=("keep_one", "output"),
+        selector_parameters={"adaptive_segments": SEGMENTS},
+    )
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
@@ -207,6 +215,14 @@ def test_recipe_survives_json():
     [
         ("selector", "fastv"),
         ("selector_parameters", {"route": "hard"}),
+        ("selector_parameters", None),
+        ("selector_parameters", {"headrouter": {}}),
+        ("selector_parameters", {"adaptive_segments": None}),
+        ("selector_parameters", {"adaptive_segments": {"route": "auto", "sharpness": 0.25}}),
+        ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "segments": 10}}),
+        ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "route": "hard"}}),
+        ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "merge": 1.5}}),
+        ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "sharpness": "0"}}),
         ("layer", 0),
         ("layer", 2.0),
         ("layer", True),

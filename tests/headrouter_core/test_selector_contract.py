@@ -14,6 +14,7 @@ from headrouter_core.scoring import keep_count
 from headrouter_core.selectors import (
     DART,
     SELECTORS,
+    AdaptiveSegments,
     AffinityMerge,
     Energy,
     FastV,
@@ -54,12 +55,15 @@ def make_selectors(profile=PROFILE, audios=(10,)):
         Segmentwise(),
         Segmentwise(segments=1, text_tokens="after"),
         AffinityMerge(),
+        AdaptiveSegments(profile),
+        AdaptiveSegments(profile, route="acoustic", sharpness=0, merge=1),
+        AdaptiveSegments(profile, sharpness=1, merge=0, text_tokens="after"),
         Energy([loudness(n) for n in audios]),
     ]
 
 
 def label(selector):
-    settings = ("route", "exponent", "seed", "pivots", "segments")
+    settings = ("route", "exponent", "seed", "pivots", "segments", "sharpness", "merge")
     return "-".join(
         [selector.name, *(str(getattr(selector, s)) for s in settings if hasattr(selector, s))]
     )
@@ -81,7 +85,8 @@ def check_selection(selector, view, k):
     assert kept[-1] < view.audio_tokens
     assert torch.equal(again.kept, kept)
     assert importance is None or importance.shape == (view.audio_tokens,)
-    assert (states is not None) == isinstance(selector, AffinityMerge)
+    merging = isinstance(selector, AffinityMerge) or getattr(selector, "merge", 0) > 0
+    assert (states is not None) == merging
     if states is not None:
         assert states.shape == (k, WIDTH)
         assert states.dtype == torch.float32
@@ -171,8 +176,8 @@ def test_the_registry_knows_each_selector_by_its_name():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    known = "affinity_merge, dart, energy, fastv, frame, headrouter, random, segmentwise"
-    with pytest.raises(UsageError, match=f"'fastvv'; known are {known}$"):
+    known = "adaptive_segments, affinity_merge, dart, energy, fastv, frame, headrouter, random"
+    with pytest.raises(UsageError, match=f"'fastvv'; known are {known}, segmentwise$"):
         get_selector("fastvv")
 
 

@@ -1,0 +1,156 @@
+"""Adaptive segments: one token for each stretch in which the audio, as heard so far, moves on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+
+from headrouter_core import scoring
+from headrouter_core.errors import UsageError
+from headrouter_core.profile import Profile
+from headrouter_core.selectors import runs
+from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.selectors.headrouter import HeadRouter
+
+
+@dataclass(frozen=True, init=False)
+class AdaptiveSegments:
+    """Cut the audio into k segments and keep the most important token of each.
+
+    Coverage, redundancy and importance each have their part:
+
+    1. The states of the audio tokens on entry to layer M, scaled to unit length, travel along a
+       path. Segments take equal parts of it: each token counts the length of its step from the one
+       before, times its importance to the power ``sharpness``. So silence and steady sound make
+       long segments, change makes short ones, and no stretch of time is left without a token.
+    2. Of each segment the token with the highest importance is kept: HeadRouter's (Eq. 7), with the
+       head weights of the profile.
+    3. It carries the share ``merge`` of the segment's mean, weighted by importance, beside its own
+       state: what was dropped is not lost.
+
+    One pass over the tokens, besides two sorts: no token is compared with any but its neighbour.
+
+    Source: this project; ``benchmarks/results`` holds the comparison. What it builds on: segments
+    of equal length that each keep their most important tokens are Segmentwise Top-K's
+    (arXiv 2511.14293), and neighbours that are merged A-ToMe's (arXiv 2306.16009). Several audios
+    of a prompt are cut as one path.
+
+    Args:
+        profile: the calibrated profile of the model; what is not given here is taken from its
+            recipe's parameters for this selector, and else from :data:`DEFAULTS`.
+        route: how head weights are mixed, see :class:`~headrouter_core.HeadRouter`.
+        sharpness: exponent of the importance in the density, 0 to 4; 0 cuts by change alone.
+        merge: from 0, the kept token's own state, to 1, the segment's mean.
+        text_tokens: whose queries are probed, ``all`` or ``after``; the recipe's unless given.
+
+    Raises:
+        UsageError: an argument that is none of these.
+    """
+
+    name: ClassVar[str] = "adaptive_segments"
+    needs: ClassVar[Need] = Need.QUERIES_KEYS | Need.HIDDEN_STATES
+
+    profile: Profile
+    router: HeadRouter
+    sharpness: float
+    merge: float
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        route: str | None = None,
+        sharpness: float | None = None,
+        merge: float | None = None,
+        text_tokens: str | None = None,
+    ) -> None:
+        given = {"route": route, "sharpness": sharpness, "merge": merge}
+        settings = {
+            **DEFAULTS,
+            **profile.recipe.selector_parameters.get(self.name, {}),
+            **{name: value for name, value in given.items() if value is not None},
+        }
+        sharpness, merge = settings["sharpness"], settings["merge"]
+        if not 0 <= sharpness <= 4:
+            raise UsageError(f"sharpness {sharpness} is outside [0, 4]; 0 cuts by change alone")
+        if not 0 <= merge <= 1:
+            raise UsageError(f"merge {merge} is outside [0, 1]; 0 keeps states as they are")
+        router = HeadRouter(profile, route=settings["route"], text_tokens=text_tokens, exponent=0)
+        for name, value in (
+            ("profile", profile),
+            ("router", router),
+            ("sharpness", float(sharpness)),
+            ("merge", float(merge)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def text_tokens(self) -> str:
+        """Whose queries are probed."""
+        return self.router.text_tokens
+
+    @torch.no_grad()
+    def __call__(self, view: View, k: int) -> Selection:
+        """Choose ``k`` of the row's audio tokens, and the states [k, D], float32, that they get.
+
+        Raises:
+            ProfileMismatchError: the probe layer has another number of heads than the profile.
+            UsageError: the view lacks queries, keys or hidden states, or ``k`` is out of range.
+        """
+        states = view.hidden_states
+        if states is None or view.queries is None or view.keys is None:
+            raise UsageError(
+                "the view lacks hidden states, queries or keys; adaptive_segments needs all three"
+            )
+        routed = self.router.route_view(view)
+        importance = scoring.importance(routed.probe, routed.weights)
+        cut = segments(importance, states, k, self.sharpness, self.merge)
+        return Selection(cut.kept, importance, routed.spread, routed.mixing, cut.states)
+
+
+#: What a profile says that was calibrated for HeadRouter alone.
+DEFAULTS: Mapping[str, Any] = {"route": "auto", "sharpness": 0.25, "merge": 0.75}
+
+
+def segments(
+    importance: torch.Tensor, states: torch.Tensor, k: int, sharpness: float, merge: float
+) -> Selection:
+    """Cut [N_a] tokens into k segments; the rule of :class:`AdaptiveSegments` by itself.
+
+    Args:
+        importance: [N_a], not negative.
+        states: [N_a, D].
+        k: segments, which is the number of kept tokens.
+        sharpness: exponent of the importance.
+        merge: share of the segment's mean in a kept token's state; with 0 states stay.
+
+    Raises:
+        UsageError: ``k`` outside [1, N_a].
+    """
+    if not 1 <= k <= len(states):
+        raise UsageError(f"cannot keep {k} of {len(states)} audio tokens; keep 1 to all of them")
+    states = states.to(torch.promote_types(states.dtype, torch.float32))
+    density = path(states) * importance.pow(sharpness).to(states.dtype)
+    starts = runs.of_equal_mass(density, k)
+    kept = runs.best(importance, starts)
+    if not merge:
+        return Selection(kept)
+    # where a whole segment's importance underflows to 0, its tokens count alike
+    weights = importance.clamp(min=torch.finfo(importance.dtype).tiny)
+    means = runs.means(states, starts, weights)
+    return Selection(kept, states=torch.lerp(states[kept], means, merge))
+
+
+def path(states: torch.Tensor) -> torch.Tensor:
+    """Return how far each of [N_a, D] states is from the one before, scaled to unit length: [N_a].
+
+    The first token, which has none before it, counts as far as the mean of the others.
+    """
+    unit = torch.nn.functional.normalize(states, dim=1)
+    steps = torch.linalg.vector_norm(unit[1:] - unit[:-1], dim=1)
+    # the mean of no steps at all is NaN
+    first = steps.mean() if len(steps) else torch.ones_like(states[0, 0])
+    return torch.cat([first[None], steps])
