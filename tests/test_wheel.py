@@ -59,9 +59,12 @@ def bare(wheel, tmp_path_factory):
     return folder / "bin" / "python"
 
 
-def run(python, *arguments, folder):
+CLI = "from calibrate.cli import main; main()"
+
+
+def run(python, code, *arguments, folder):
+    """Run code with nothing of this environment's settings."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV_"))}
-    code = "from calibrate.cli import main; main()"
     return subprocess.run(
         [python, "-c", code, *map(str, arguments)],
         cwd=folder,
@@ -73,15 +76,11 @@ def run(python, *arguments, folder):
 
 
 def test_prune_outside_the_checkout(bare, tmp_path):
-    place = subprocess.run(
-        [bare, "-c", "import headrouter_core, tiny_omni; print(tiny_omni.DEMO)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    code = "import headrouter_core, tiny_omni; print(tiny_omni.DEMO)"
+    place = run(bare, code, folder=tmp_path).stdout.strip()
+    assert place.endswith("demo.flac")
     assert not place.startswith(str(ROOT))
-    result = run(bare, "prune", place, "--ratio", "0.6", "--json", folder=tmp_path)
+    result = run(bare, CLI, "prune", place, "--ratio", "0.6", "--json", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     data = json.loads(result.stdout)
     assert data["audio_tokens"] == 300
@@ -91,7 +90,4 @@ def test_prune_outside_the_checkout(bare, tmp_path):
 
 def test_samples_are_in_the_wheel(bare, tmp_path):
     code = "from calibrate.samples import shipped_samples; print(len(shipped_samples(1)))"
-    result = subprocess.run(
-        [bare, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "18"
+    assert run(bare, code, folder=tmp_path).stdout.strip() == "18"

@@ -86,8 +86,8 @@ averaged weights. {training["hours"]:g} hours on {training["processes"]} process
 {training["versions"]["transformers"]}.{changes}
 
 Data and licences: `tiny_omni/audio/README.md`; every clip's licence and attribution is in
-`tiny_omni/audio/metadata.jsonl`. Checkpoints were judged on the calibration split; the test split
-served the table above and nothing else.
+`tiny_omni/audio/metadata.jsonl`. Checkpoints were judged on the calibration split. The test split
+served the table above and the comparison of pruning methods in `benchmarks/results`.
 """
 
 
