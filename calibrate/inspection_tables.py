@@ -37,6 +37,9 @@ def facts_table(profile: Profile, title: str) -> RenderableType:
     table.add_row(
         "weights from", f"{recipe.weights_rule}, strength {recipe.weights_strength:g} per nat"
     )
+    for selector, settings in recipe.selector_parameters.items():
+        named = ", ".join(f"{name} {value}" for name, value in settings.items())
+        table.add_row(selector.replace("_", " "), named)
     table.add_row("fingerprint", str(model.fingerprint or "none (weights cannot be compared)"))
     return Group(Text(f"Profile {title}", style="bold"), table)
 

@@ -60,6 +60,12 @@ class Estimate:
         return {name: None if np.isnan(v) else round(v, 6) for name, v in named.items()}
 
 
+#: Fewest clusters that can tell two systems apart: where n of them all favour the same one, chance
+#: does that in 2 of 2^n cases, and 6 is the first n for which these are below 5 %. (A bootstrap
+#: over two speakers gives three different values, and its interval means nothing.)
+TELLING = 6
+
+
 class Comparison:
     """The headline metric of every task and system, and of every resample.
 
@@ -78,6 +84,7 @@ class Comparison:
     ) -> None:
         _check(tasks)
         self.tasks = tuple(task.task for task in tasks)
+        self._clusters = {task.task: len(set(task.clusters)) for task in tasks}
         self.systems = tuple(tasks[0].answers)
         self.numbers = np.empty((len(tasks), len(self.systems), 1 + resamples))
         """[T, S, 1 + B]: what was measured, then the same of each resample; NaN where a resample
@@ -92,6 +99,10 @@ class Comparison:
                 self.numbers[index, column] = headline.value(drawn.reshape(-1, *sums.shape[1:]))
             if len(np.unique(clusters)) < 2:
                 self.numbers[index, :, 1:] = np.nan  # one cluster tells nothing of others
+
+    def tells(self, task: str | None) -> bool:
+        """Whether a task has clusters enough for verdicts; the average over tasks always has."""
+        return task is None or self._clusters[task] >= TELLING
 
     def score(self, task: str, system: System) -> Estimate:
         """The headline metric of a task; 1 is perfect."""

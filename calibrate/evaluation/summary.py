@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.evaluation.comparison import VANILLA, Comparison, Estimate, System
+from calibrate.evaluation.comparison import VANILLA, Comparison, System
 from calibrate.evaluation.items import CHOICE, LABEL
 from calibrate.evaluation.metrics import HEADLINES, label_counts, macro_f1, summary
 from calibrate.evaluation.parts import Part, Record, parts_of
@@ -96,10 +96,10 @@ def _against(compared: Comparison, system: System, task: str | None) -> Row:
     """Differences from vanilla and from Frame at the same ratio."""
     rivals: Row = {}
     if system != VANILLA:
-        rivals["against_vanilla"] = _verdict(compared.difference(system, VANILLA, task))
+        rivals["against_vanilla"] = _verdict(compared, system, VANILLA, task)
     frame = (FRAME, system[1])
     if frame in compared.systems and system != frame:
-        rivals["against_frame"] = _verdict(compared.difference(system, frame, task))
+        rivals["against_frame"] = _verdict(compared, system, frame, task)
     return rivals
 
 
@@ -144,17 +144,16 @@ def _pairs(compared: Comparison) -> list[Row]:
     for place, (method, ratio) in enumerate(pruned):
         for rival, other in pruned[place + 1 :]:
             if other == ratio:
-                difference = compared.difference((method, ratio), (rival, other))
-                rows.append(
-                    {"ratio": ratio, "method": method, "rival": rival, **_verdict(difference)}
-                )
+                found = _verdict(compared, (method, ratio), (rival, other), None)
+                rows.append({"ratio": ratio, "method": method, "rival": rival, **found})
     return rows
 
 
-def _verdict(difference: Estimate) -> Row:
-    """A difference with its interval and verdict; none where there is no interval."""
-    verdict = None if np.isnan(difference.low) else difference.verdict
-    return {**difference.as_dict(), "verdict": verdict}
+def _verdict(compared: Comparison, system: System, rival: System, task: str | None) -> Row:
+    """A difference with its interval and verdict; none where there is too little to tell by."""
+    difference = compared.difference(system, rival, task)
+    known = compared.tells(task) and not np.isnan(difference.low)
+    return {**difference.as_dict(), "verdict": difference.verdict if known else None}
 
 
 def _round(value: float) -> float:

@@ -155,6 +155,17 @@ def test_one_cluster_gives_no_interval():
     assert compared.difference(FRAME, VANILLA, "t").verdict == "worse"
 
 
+def test_few_clusters_tell_nothing_however_they_agree():
+    right, wrong = ["one two three"] * 10, ["four"] * 10
+    for clusters, tells in ((5, False), (6, True)):
+        speakers = [str(index % clusters) for index in range(10)]
+        compared = Comparison([spoken("v", {VANILLA: right, FRAME: wrong}, speakers)])
+        assert compared.tells("v") == tells
+        assert compared.tells(None)
+        # by chance all of n clusters favour the same system in 2 of 2^n cases
+        assert (2 / 2**clusters < 0.05) == tells
+
+
 def test_a_task_that_a_resample_misses_is_undefined_there():
     """A task of two speakers among the many of another task that one of the two serves as well."""
     large = task_of("large", n=200, clusters=40, systems=((VANILLA, 0.9),))

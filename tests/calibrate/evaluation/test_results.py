@@ -95,6 +95,14 @@ def test_ties_and_unknowns_are_written():
     assert found.averages["frame", 0.9]["against_vanilla"]["verdict"] is None
 
 
+def test_a_task_of_few_speakers_has_intervals_and_no_verdicts():
+    found = made_up.results(("frame",), (0.9,), ("event",), number=10)  # five clusters
+    against = found.scores["event", ("frame", 0.9)]["against_vanilla"]
+    assert against["high"] < 0
+    assert against["verdict"] is None
+    assert rows_of(describe(found, {}), "average [95 %]")["frame", 0.9][0].endswith("?")
+
+
 def test_an_incomplete_set_is_called_so():
     found = made_up.results(faults=[f"no such audio file: {n}.wav" for n in range(7)])
     text = describe(found, {})
