@@ -56,8 +56,8 @@ def load_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> 
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
     if bad.size:
         raise AudioError(
-            f"{path}: {bad.size} samples are NaN or infinite, the first at {bad[0] / rate:.3f} s;"
-            " export the recording again"
+            f"{path}: NaN or infinite samples ({bad.size} of {len(samples)}, the first at"
+            f" {bad[0] / rate:.3f} s); export the recording again"
         )
     mono = resample(samples.mean(axis=1, dtype=np.float32), rate, sample_rate)
     if not mono.size:

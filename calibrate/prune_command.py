@@ -15,7 +15,7 @@ import numpy as np
 
 from calibrate import models
 from calibrate.asking import answer, prefill_seconds
-from calibrate.audio import load_audio
+from calibrate.audio import SAMPLE_RATE, load_audio
 from calibrate.console import say, working
 from calibrate.errors import AudioError, ModelError, SomeFailedError
 from calibrate.models import Loaded
@@ -72,6 +72,9 @@ def run(request: Request) -> None:
     """
     request.check()
     method = _method(request)
+    if len(request.audio) == 1:
+        # a large model takes minutes to load: what is wrong with its only recording is said before
+        load_audio(request.audio[0], SAMPLE_RATE)
     with working(f"loading {request.model}"):
         loaded = models.load(
             request.model,

@@ -57,7 +57,9 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             metadata = _parse(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise ProfileError(f"not a readable safetensors file: {error}") from error
+        raise ProfileError(
+            f"not a readable safetensors file ({error}); copy or download it again"
+        ) from error
     except OSError as error:
         raise ProfileError(f"cannot be read: {error.strerror or error}") from error
     return tensors, metadata

@@ -53,8 +53,8 @@ def _nothing_called(name: str) -> str:
     hint = f" Did you mean {close[0]}?" if close else ""
     shipped = f"shipped profiles are {', '.join(known)}" if known else "none are shipped"
     return (
-        f"there is no profile or file {name!r}.{hint} ({shipped};"
-        " headrouter calibrate makes one for your model)"
+        f"there is no profile or file {name!r}.{hint} Make one for your model with headrouter"
+        f" calibrate; {shipped}"
     )
 
 

@@ -293,6 +293,16 @@ def test_bad_recordings(run, tmp_path, kind):
     assert done.stdout == ""
 
 
+def test_a_bad_recording_is_refused_before_the_model_is_loaded(run, tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("calibrate.models.load", load)
+    done = run(tmp_path / "missing.wav")
+    assert (done.exit_code, "no such audio file" in done.stderr) == (2, True)
+    assert "loaded" in run(write_noise(tmp_path / "good.wav")).stderr
+
+
 def newer(path):
     content = path.read_bytes()
     assert b'\\"schema\\":1' in content
