@@ -1,6 +1,6 @@
-"""Write the measured tables into README.md and the profile's card: ``python docs/make_readme.py``.
+"""Write the measured tables into README.md and the profile's card: ``python -m docs.make_readme``.
 
-The numbers come from ``benchmarks/results/tiny_omni_accuracy.json`` and from the shipped profile.
+The numbers come from ``benchmarks/results`` and from the shipped profile.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from calibrate.heldout import METHODS, verdicts
+from docs.results_table import results_section
 from headrouter_core.profile import Profile
 from tiny_omni.card import RESULTS, accuracy_table
 
@@ -23,6 +24,7 @@ def readme(text: str) -> str:
     tables = {
         "accuracy": accuracy_table(json.loads(RESULTS.read_text("utf-8"))),
         "profile": heldout_table(profile),
+        "results": results_section(),
     }
     for name, table in tables.items():
         pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"

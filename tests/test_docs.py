@@ -1,32 +1,22 @@
 """What is written down is what was measured and what the program says."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
-import pytest
-
+from docs import make_readme
 from headrouter_core.profile import Profile
 from tiny_omni import MODEL_DIR
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def make_readme():
-    spec = importlib.util.spec_from_file_location("make_readme", ROOT / "docs" / "make_readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_readme_tables_are_fresh(make_readme):
+def test_readme_tables_are_fresh():
     text = (ROOT / "README.md").read_text("utf-8")
     assert make_readme.readme(text) == text
 
 
-def test_profile_card_is_fresh(make_readme):
+def test_profile_card_is_fresh():
     text = (ROOT / "profiles" / "tiny-omni.md").read_text("utf-8")
     assert make_readme.card(Profile.load(ROOT / "profiles" / "tiny-omni.safetensors")) == text
 

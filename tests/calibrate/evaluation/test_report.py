@@ -131,7 +131,7 @@ def test_it_holds_tables_plots_and_sound(whole):
     sounds = [sound["src"] for sound in page.all("audio")]
     assert len(sounds) == 2
     assert all(sound.startswith("data:audio/flac;base64,") for sound in sounds)
-    words = re.sub("[+−?]", " ", page.text).split()  # without the signs beside scores
+    words = re.sub(r"[+−?=\[\],]", " ", page.text).split()  # without signs, intervals apart
     for row in found.scores.values():
         assert f"{100 * row['score']['value']:.1f}".replace("100.0", "100") in words
     for row in found.averages.values():
