@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from calibrate.evaluation.summary import FRAME
 
@@ -40,7 +41,16 @@ def draw(height: float, dark: bool, paint: Callable[[Figure], None]) -> bytes:
         paint(figure)
         file = io.BytesIO()
         figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+    return _light(file)
+
+
+def _light(file: io.BytesIO) -> bytes:
+    """Return a picture with 256 colours of its own: a third of the bytes, and no eye tells."""
+    light = io.BytesIO()
+    with Image.open(file) as picture:
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(light, "png", optimize=True)
+    return light.getvalue()
 
 
 def _theme(dark: bool) -> dict[str, Any]:
