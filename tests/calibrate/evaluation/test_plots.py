@@ -67,13 +67,13 @@ def test_files_of_every_picture(found, folder):
     for path in folder.plots.iterdir():
         with Image.open(path) as image:
             assert image.width == 1008
-            assert image.getpixel((0, 0))[:3] == (255, 255, 255)
+            assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_dark_pictures_are_dark(found):
     content = pictures(found, {}, dark=True)["selectivity"]
     with Image.open(io.BytesIO(content)) as image:
-        assert max(image.getpixel((0, 0))[:3]) < 40
+        assert max(image.convert("RGB").getpixel((0, 0))) < 40
 
 
 def test_what_there_is_no_data_for_is_not_drawn(painted):
