@@ -66,6 +66,9 @@ class FrontEnd(abc.ABC):
     #: Folder of the LoRA for audio, if there is one; empty: it lies among the model's own files.
     adapter: ClassVar[str] = ""
 
+    #: Whether a conversation may hold several audios.
+    several_audios: ClassVar[bool] = True
+
     tokenizer: Any
     sample_rate: int
     max_seconds: float
@@ -171,6 +174,21 @@ class FrontEnd(abc.ABC):
                 f"the audio is {seconds * 1000:.0f} ms long, too short to become one audio token"
                 f" of {self.seconds_per_token * 1000:g} ms"
             )
+
+    def check_conversation(
+        self, audios: Sequence[np.ndarray], prompt: str, system: str | None, answer: str | None
+    ) -> None:
+        """Raise unless the model takes these audios and texts as one conversation."""
+        if not audios or not prompt.strip():
+            raise UsageError("a question needs an audio and a text; one of them is missing")
+        if len(audios) > 1 and not self.several_audios:
+            raise UsageError(
+                f"{len(audios)} audios in one conversation, and this model takes one; ask about"
+                " each by itself"
+            )
+        self.check_text(prompt, system, answer)
+        for audio in audios:
+            self.check_audio(audio)
 
     def check_text(self, *texts: str | None) -> None:
         """Raise where a text holds what the model would read as a control token."""

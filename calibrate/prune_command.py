@@ -18,6 +18,7 @@ from calibrate.asking import answer, prefill_seconds
 from calibrate.audio import SAMPLE_RATE, load_audio
 from calibrate.console import say, working
 from calibrate.errors import AudioError, ModelError, SomeFailedError
+from calibrate.loading import load_asked
 from calibrate.models import Loaded
 from calibrate.profiles import check_fit, find_profile
 from calibrate.prune_request import Request
@@ -75,16 +76,7 @@ def run(request: Request) -> None:
     if len(request.audio) == 1:
         # a large model takes minutes to load: what is wrong with its only recording is said before
         load_audio(request.audio[0], SAMPLE_RATE)
-    with working(f"loading {request.model}"):
-        loaded = models.load(
-            request.model,
-            revision=request.revision,
-            device=request.device,
-            dtype=request.dtype,
-            trust_remote_code=request.trust_remote_code,
-        )
-    for reason in loaded.reasons:
-        say(reason)
+    loaded = load_asked(request)
     check_fit(loaded, method.layer, method.profile, force=request.force)
     if loaded.name == models.EMBEDDED:
         say(EMBEDDED_NOTE)

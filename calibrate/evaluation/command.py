@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from calibrate import models
 from calibrate.console import STDERR, say, working
 from calibrate.errors import SomeFailedError
 from calibrate.evaluation.folder import Folder
@@ -18,6 +17,7 @@ from calibrate.evaluation.run import Plan
 from calibrate.evaluation.sources import limited, read_data
 from calibrate.evaluation.stages import Stages, Stored
 from calibrate.evaluation.table import WIDTH, describe
+from calibrate.loading import load_asked
 from calibrate.profiles import check_fit, find_profile
 from calibrate.progress import Progress
 from headrouter_core.errors import ProfileError
@@ -47,16 +47,7 @@ def run(request: Request) -> None:
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
     plan = Plan(methods, request.ratios, layer, request.seed, profile)
     folder.claim(force=request.force)
-    with working(f"loading {request.model}"):
-        loaded = models.load(
-            request.model,
-            revision=request.revision,
-            device=request.device,
-            dtype=request.dtype,
-            trust_remote_code=request.trust_remote_code,
-        )
-    for reason in loaded.reasons:
-        say(reason)
+    loaded = load_asked(request)
     check_fit(loaded, layer, profile, force=request.force)
     with Progress(STDERR) as progress:
         stages = Stages(loaded, dataset, plan, folder, progress)

@@ -34,8 +34,6 @@ class ProcessorFrontEnd(FrontEnd):
     end_of_turn: ClassVar[str | None] = None
     #: What the model writes before every answer, where its template leaves that to the model.
     answer_start: ClassVar[str] = ""
-    #: Whether a conversation may hold several audios.
-    several_audios: ClassVar[bool] = True
     #: Whether the question comes before the audio, as in the family's own examples.
     question_first: ClassVar[bool] = False
 
@@ -113,16 +111,7 @@ class ProcessorFrontEnd(FrontEnd):
         answer: str | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return what the processor makes of one conversation, an answer appended."""
-        if not audios or not prompt.strip():
-            raise UsageError("a question needs an audio and a text; one of them is missing")
-        if len(audios) > 1 and not self.several_audios:
-            raise UsageError(
-                f"{len(audios)} audios in one conversation, and this model takes one; ask about"
-                " each by itself"
-            )
-        self.check_text(prompt, system, answer)
-        for audio in audios:
-            self.check_audio(audio)
+        self.check_conversation(audios, prompt, system, answer)
         made = self.converse(audios, prompt, system)
         self._check_count(made["input_ids"], self.token_counts([len(audio) for audio in audios]))
         if answer is not None:

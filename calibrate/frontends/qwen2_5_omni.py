@@ -82,11 +82,7 @@ class Qwen25OmniFrontEnd(FrontEnd):
         answer: str | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return input_ids, attention_mask [1, L], input_features, feature_attention_mask."""
-        if not audios or not prompt.strip():
-            raise UsageError("a question needs an audio and a text; one of them is missing")
-        self.check_text(prompt, system, answer)
-        for audio in audios:
-            self.check_audio(audio)
+        self.check_conversation(audios, prompt, system, answer)
         features = self.extractor(
             list(audios),
             sampling_rate=self.sample_rate,

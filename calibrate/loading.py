@@ -1,0 +1,52 @@
+"""Loading the model that a command names, and telling its user what was chosen and why."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from calibrate import models
+from calibrate.console import say, working
+from calibrate.models import Loaded
+
+
+class Asked(Protocol):
+    """What a command is told of the model; see :func:`calibrate.models.load`."""
+
+    @property
+    def model(self) -> str:
+        """Alias, Hub id or local folder."""
+
+    @property
+    def revision(self) -> str | None:
+        """Branch, tag or commit on the Hub."""
+
+    @property
+    def device(self) -> str:
+        """``auto``, or where the model goes."""
+
+    @property
+    def dtype(self) -> str:
+        """``auto``, or the dtype of its weights."""
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether code of the model's repository may run."""
+
+
+def load_asked(request: Asked) -> Loaded:
+    """Load a model under a spinner, and say which device and dtype it got.
+
+    Raises:
+        UsageError, ModelError, UnsupportedModelError: see :func:`calibrate.models.load`.
+    """
+    with working(f"loading {request.model}"):
+        loaded = models.load(
+            request.model,
+            revision=request.revision,
+            device=request.device,
+            dtype=request.dtype,
+            trust_remote_code=request.trust_remote_code,
+        )
+    for reason in loaded.reasons:
+        say(reason)
+    return loaded
