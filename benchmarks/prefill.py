@@ -6,6 +6,8 @@ The files in ``benchmarks/results`` come from
     python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-3b
     python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-7b
     python -m benchmarks.prefill --device cpu --shape stand-in --repeats 3
+    python -m benchmarks.prefill --device cpu --shape qwen2.5-omni-3b-cut --seconds 300 \
+        --sections selectors --repeats 2
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.shapes import SHAPES
+from benchmarks.shapes import SECTIONS, SHAPES
 from calibrate.console import plain_messages, say
 from calibrate.exits import exit_code
 
@@ -43,6 +45,9 @@ def prefill(
     ratios: Annotated[
         str, typer.Option(metavar="R,R", help="Fractions of audio tokens removed.")
     ] = "0.3,0.6,0.9",
+    sections: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help="What is measured.")
+    ] = ",".join(SECTIONS),
     repeats: Annotated[
         int, typer.Option(min=1, metavar="N", help="Counted rounds; one more warms up.")
     ] = 5,
@@ -62,7 +67,7 @@ def prefill(
     from benchmarks import report
     from headrouter_core.errors import HeadRouterError
 
-    options = report.Options(device, shape, seconds, ratios, repeats, seed)
+    options = report.Options(device, shape, seconds, ratios, sections, repeats, seed)
     try:
         with plain_messages():
             report.run(options, output or RESULTS / f"prefill_{shape}.json")

@@ -17,7 +17,7 @@ from benchmarks import answers, models, prompts, sections, tables
 from benchmarks.bench import NEW_TOKENS, Bench
 from benchmarks.clock import Clock
 from benchmarks.memory import METHODS
-from benchmarks.shapes import SHAPES, TOKENS_PER_SECOND
+from benchmarks.shapes import SECTIONS, SHAPES, TOKENS_PER_SECOND
 from calibrate.console import say
 from calibrate.placement import choose_device
 from headrouter_core import UsageError, __version__
@@ -33,6 +33,7 @@ class Options:
     shape: str
     seconds: str
     ratios: str
+    sections: str
     repeats: int
     seed: int
 
@@ -41,8 +42,8 @@ class Options:
         """The command that does it again."""
         return (
             f"python -m benchmarks.prefill --device {self.device} --shape {self.shape}"
-            f" --seconds {self.seconds} --ratios {self.ratios} --repeats {self.repeats}"
-            f" --seed {self.seed}"
+            f" --seconds {self.seconds} --ratios {self.ratios} --sections {self.sections}"
+            f" --repeats {self.repeats} --seed {self.seed}"
         )
 
 
@@ -56,6 +57,7 @@ def run(options: Options, output: Path) -> None:
         raise UsageError(f"there is no shape {options.shape!r}; known are {', '.join(SHAPES)}")
     lengths = _lengths(options.seconds)
     ratios = [float(exact_ratio(part.strip())) for part in options.ratios.split(",")]
+    chosen = _sections(options.sections)
     device, _ = choose_device(options.device)
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent} is not a folder; create it first")
@@ -64,7 +66,7 @@ def run(options: Options, output: Path) -> None:
     document = _head(options, bench)
     document["context"] = sections.measure_context(bench)
     for seconds in lengths:
-        document["lengths"].append(_measure(bench, seconds, ratios))
+        document["lengths"].append(_measure(bench, seconds, ratios, chosen))
         document["complete"] = len(document["lengths"]) == len(lengths)
         output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     tables.show(document)
@@ -79,6 +81,14 @@ def _lengths(text: str) -> list[float]:
         if not 1 <= seconds <= 3600:
             raise UsageError(f"--seconds {seconds:g} is outside [1, 3600]; choose another length")
     return lengths
+
+
+def _sections(text: str) -> list[str]:
+    chosen = [part.strip() for part in text.split(",")]
+    for name in chosen:
+        if name not in SECTIONS:
+            raise UsageError(f"there is no section {name!r}; known are {', '.join(SECTIONS)}")
+    return chosen
 
 
 def _bench(options: Options, device: torch.device) -> Bench:
@@ -109,6 +119,7 @@ def _head(options: Options, bench: Bench) -> dict[str, Any]:
         "model": {
             "shape": shape.name,
             "source": shape.source,
+            "cut_from": shape.cut_from,
             "weights": "random",
             "parameters": models.parameters(model),
             "dtype": shape.dtype,
@@ -142,8 +153,10 @@ def _device_name(device: torch.device) -> str:
     return f"{device.type} of {platform.machine()}"
 
 
-def _measure(bench: Bench, seconds: float, ratios: list[float]) -> dict[str, Any]:
-    """Measure all sections for one length."""
+def _measure(
+    bench: Bench, seconds: float, ratios: list[float], chosen: list[str]
+) -> dict[str, Any]:
+    """Measure the chosen sections for one length."""
     prompt = prompts.synthetic(bench.shape, seconds, bench.device, bench.seed)
     measures: dict[str, Callable[[], Any]] = {
         "prefill": lambda: sections.measure_prefill(bench, prompt, ratios),
@@ -157,8 +170,8 @@ def _measure(bench: Bench, seconds: float, ratios: list[float]) -> dict[str, Any
         "audio_tokens": prompt.audio_tokens,
         "prompt_tokens": prompt.length,
     }
-    for name, measure in measures.items():
+    for name in (key for section in chosen for key in SECTIONS[section]):
         started = time.monotonic()
-        entry[name] = measure()
+        entry[name] = measures[name]()
         say(f"{seconds:g} s of audio: {name} in {time.monotonic() - started:.1f} s")
     return entry

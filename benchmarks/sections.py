@@ -54,7 +54,7 @@ def measure_prefill(bench: Bench, prompt: Prompt, pruning_ratios: list[float]) -
             "over_ideal": summary([times - 1 for times in ratios(pruned, ideal)]),
             "selecting": summary(selecting),
             "selecting_of_pruned": summary(ratios(selecting, pruned)),
-            "selecting_of_full": summary(ratios(selecting, whole)),
+            "selecting_of_full": summary(_of_all_layers(bench, ratios(selecting, whole))),
             "peak_of_full": _share(peak, whole_peak),
         }
     return entry
@@ -83,7 +83,7 @@ def measure_selectors(bench: Bench, prompt: Prompt) -> dict[str, Any]:
             "speedup": summary(ratios(whole, seconds)),
             "selecting": summary(selecting),
             "selecting_of_pruned": summary(ratios(selecting, seconds)),
-            "selecting_of_full": summary(ratios(selecting, whole)),
+            "selecting_of_full": summary(_of_all_layers(bench, ratios(selecting, whole))),
             "peak_bytes": peak,
             "peak_of_full": _share(peak, whole_peak),
         }
@@ -139,6 +139,11 @@ def _open(bench: Bench, pruning: Pruning) -> None:
     ignored = warnings.catch_warnings(action="ignore")
     with ignored, prune(bench.model, pruning.selector, pruning.ratio, bench.layer):
         pass
+
+
+def _of_all_layers(bench: Bench, shares: list[float]) -> list[float]:
+    """Turn shares of these layers' prefill into shares of the one of all the model's layers."""
+    return [share * bench.shape.share for share in shares]
 
 
 def _share(part: int | None, whole: int | None) -> float | None:

@@ -1,11 +1,19 @@
-"""The shapes that are measured: configurations written out, no weights and no torch."""
+"""What is measured: sections, and shapes as configurations written out; no weights, no torch."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+#: Section -> its keys in the JSON.
+SECTIONS = {
+    "prefill": ("prefill",),
+    "selectors": ("selectors",),
+    "logits": ("logits",),
+    "answers": ("decode", "end_to_end"),
+}
 #: Audio tokens a second of audio: the encoder's, whatever the shape.
 TOKENS_PER_SECOND = 25
 #: The longest audio that Qwen2.5-Omni's processor makes features of.
@@ -25,11 +33,18 @@ class Shape:
     text: Mapping[str, Any]
     tokens: Mapping[str, int]
     """Ids of the tokens that the thinker has to know."""
+    cut_from: int | None = None
+    """Decoder layers of the model that these are the first ones of."""
 
     @property
     def layers(self) -> int:
         """D, the number of decoder layers."""
         return int(self.text["num_hidden_layers"])
+
+    @property
+    def share(self) -> float:
+        """What these layers take of the time of all of the model's."""
+        return self.layers / (self.cut_from or self.layers)
 
 
 #: Ids of Qwen2.5-Omni's tokenizer.
@@ -109,37 +124,51 @@ def _small(name: str, source: str, encoder: Mapping[str, int], text: dict[str, A
     return Shape(name, source, "float32", audio, vision, text, _SMALL_TOKENS)
 
 
+def _cut(whole: Shape) -> Shape:
+    """Return a model's first three decoder layers alone, which a CPU can run: two before pruning,
+    whose output is what selectors see, and one behind it."""
+    text = {**whole.text, "num_hidden_layers": 3, "vocab_size": 8192}
+    source = f"{whole.source}: the first 3 of {whole.layers} decoder layers, a small vocabulary"
+    made = _small(f"{whole.name}-cut", source, _SMALL_ENCODER, text)
+    return dataclasses.replace(made, cut_from=whole.layers)
+
+
+_SMALL_ENCODER = {
+    "encoder_layers": 4,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 512,
+    "d_model": 128,
+}
+_3B = Shape(
+    name="qwen2.5-omni-3b",
+    source="Qwen/Qwen2.5-Omni-3B, config.json, thinker_config",
+    dtype="bfloat16",
+    audio={**_AUDIO, "output_dim": 2048},
+    vision={**_VISION, "out_hidden_size": 2048},
+    text=_text(width=2048, inner=11008, layers=36, heads=16, kv_heads=2, vocabulary=151936),
+    tokens=_TOKENS,
+)
+_7B = Shape(
+    name="qwen2.5-omni-7b",
+    source="Qwen/Qwen2.5-Omni-7B, config.json, thinker_config",
+    dtype="bfloat16",
+    audio={**_AUDIO, "output_dim": 3584},
+    vision={**_VISION, "out_hidden_size": 3584},
+    text=_text(width=3584, inner=18944, layers=28, heads=28, kv_heads=4, vocabulary=152064),
+    tokens=_TOKENS,
+)
 SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
-        Shape(
-            name="qwen2.5-omni-3b",
-            source="Qwen/Qwen2.5-Omni-3B, config.json, thinker_config",
-            dtype="bfloat16",
-            audio={**_AUDIO, "output_dim": 2048},
-            vision={**_VISION, "out_hidden_size": 2048},
-            text=_text(width=2048, inner=11008, layers=36, heads=16, kv_heads=2, vocabulary=151936),
-            tokens=_TOKENS,
-        ),
-        Shape(
-            name="qwen2.5-omni-7b",
-            source="Qwen/Qwen2.5-Omni-7B, config.json, thinker_config",
-            dtype="bfloat16",
-            audio={**_AUDIO, "output_dim": 3584},
-            vision={**_VISION, "out_hidden_size": 3584},
-            text=_text(width=3584, inner=18944, layers=28, heads=28, kv_heads=4, vocabulary=152064),
-            tokens=_TOKENS,
-        ),
+        _3B,
+        _7B,
+        _cut(_3B),
+        _cut(_7B),
         _small(
             "stand-in",
             "made up: 600 s of audio run in seconds on two CPU cores; attention is most of its"
             " work, as it is not in the real shapes",
-            {
-                "encoder_layers": 4,
-                "encoder_attention_heads": 4,
-                "encoder_ffn_dim": 512,
-                "d_model": 128,
-            },
+            _SMALL_ENCODER,
             _text(
                 width=96,
                 inner=512,

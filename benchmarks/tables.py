@@ -18,13 +18,16 @@ def show(document: dict[str, Any]) -> None:
         console.width = max(console.width, _WIDTH)
     environment, model = document["environment"], document["model"]
     console.print(
-        f"{model['shape']} (random weights, {model['dtype']}, {model['attention']}) on"
+        f"{model['shape']} ({_layers(model)}random weights, {model['dtype']},"
+        f" {model['attention']}) on"
         f" {environment['device']}, torch {environment['torch']}, transformers"
         f" {environment['transformers']}; medians of {document['settings']['repeats']} rounds"
         " ± half the distance of their quartiles"
     )
-    for table in (_prefill(document), _selectors(document), _logits(document), _answers(document)):
-        console.print(table)
+    tables = {"prefill": _prefill, "selectors": _selectors, "logits": _logits, "decode": _answers}
+    for key, table in tables.items():
+        if key in document["lengths"][0]:
+            console.print(table(document))
 
 
 def _prefill(document: dict[str, Any]) -> Table:
@@ -51,13 +54,10 @@ def _prefill(document: dict[str, Any]) -> Table:
                 _time(entry["pruned"]["seconds"]),
                 _times(entry["speedup"]),
                 _percent(entry["over_ideal"], sign="+"),
-                _percent(entry["selecting_of_pruned"]),
+                _percent(_selecting(document, entry)),
                 _share(entry["peak_of_full"]),
             )
-    table.caption = (
-        "selecting: probe, routing and selection, from the end of layer M-1, of the pruned prefill;"
-        " memory: peak above weights, the unpruned one's being 1"
-    )
+    table.caption = _caption(document)
     return table
 
 
@@ -85,10 +85,32 @@ def _selectors(document: dict[str, Any]) -> Table:
                 _time(entry["seconds"]),
                 _times(entry["speedup"]),
                 _time(entry["selecting"]),
-                _percent(entry["selecting_of_pruned"]),
+                _percent(_selecting(document, entry)),
                 _share(entry["peak_of_full"]),
             )
+    table.caption = _caption(document)
     return table
+
+
+def _layers(model: dict[str, Any]) -> str:
+    whole = model["cut_from"]
+    return f"the first {model['text']['num_hidden_layers']} of {whole} layers, " if whole else ""
+
+
+def _selecting(document: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Of a cut model, what is pruned after its few layers is no measure of the whole one."""
+    cut = document["model"]["cut_from"]
+    found: dict[str, Any] = entry["selecting_of_full" if cut else "selecting_of_pruned"]
+    return found
+
+
+def _caption(document: dict[str, Any]) -> str:
+    cut = document["model"]["cut_from"]
+    base = f"the unpruned prefill of all {cut} layers" if cut else "the pruned prefill"
+    return (
+        f"selecting: probe, routing and selection, from the end of layer M-1, of {base};"
+        " memory: peak above weights, the unpruned one's being 1"
+    )
 
 
 def _logits(document: dict[str, Any]) -> Table:

@@ -98,6 +98,28 @@ def test_logits_answers_and_audio(document: dict[str, Any]) -> None:
     assert total > length["end_to_end"]["inputs"]["seconds"]["median"] > 0
 
 
+def test_a_cut_model_stands_for_all_layers_of_the_whole_one(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, whole = SHAPES["qwen2.5-omni-3b-cut"], SHAPES["qwen2.5-omni-3b"]
+    assert (cut.layers, cut.cut_from, cut.share) == (3, 36, 3 / 36)
+    differing = {key for key in whole.text if cut.text[key] != whole.text[key]}
+    assert differing == {"num_hidden_layers", "vocab_size"}
+
+    monkeypatch.setitem(SHAPES, "tiny", dataclasses.replace(TINY, cut_from=40))
+    path = tmp_path / "cut.json"
+    options = ["--device", "cpu", "--shape", "tiny", "--seconds", "4", "--repeats", "1"]
+    done = CliRunner().invoke(app, [*options, "--sections", "selectors", "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    assert "the first 4 of 40 layers" in done.stdout
+    (length,) = json.loads(path.read_text("utf-8"))["lengths"]
+    assert "prefill" not in length
+    part = length["selectors"]
+    for entry in part["selectors"].values():
+        times = entry["selecting"]["median"] / part["full"]["seconds"]["median"]
+        assert entry["selecting_of_full"]["median"] == pytest.approx(times / 10)
+
+
 def test_audio_that_the_front_end_does_not_take(bench: Bench) -> None:
     assert answers.measure_end_to_end(bench, 300.1, [0.6]) is None
 
@@ -107,6 +129,7 @@ def test_audio_that_the_front_end_does_not_take(bench: Bench) -> None:
     [
         (["--shape", "huge"], "there is no shape 'huge'; known are qwen2.5-omni-3b"),
         (["--shape", "tiny", "--ratios", "1"], "ratio 1 is outside"),
+        (["--shape", "tiny", "--sections", "speed"], "no section 'speed'; known are prefill, sel"),
         (["--shape", "tiny", "--seconds", "x"], "holds what is no number"),
         (["--shape", "tiny", "--seconds", "0.5"], "outside [1, 3600]"),
         (["--shape", "tiny", "--device", "gpu"], "is no device"),
