@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from headrouter_core.errors import HeadRouterError, UsageError
 
 
@@ -46,25 +48,43 @@ def opened(path: Path, header: dict[str, Any], *, anew: bool = False) -> Iterato
         anew: where the file is the journal of another evaluation, replace it.
 
     Raises:
-        UsageError: the file is the journal of another evaluation, or none at all.
+        UsageError: the file is the journal of another evaluation, or none at all, or another
+            process is writing it.
         HeadRouterError: the system refuses to write.
     """
-    lines: dict[str, dict[str, Any]] = {}
-    whole = 0
-    if path.exists():
+    with _alone(path):
+        lines: dict[str, dict[str, Any]] = {}
+        whole = 0
+        if path.exists():
+            try:
+                lines, whole = _read(path, json.loads(_encoded(header)))
+            except UsageError:
+                if not anew:
+                    raise
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            lines, whole = _read(path, json.loads(_encoded(header)))
-        except UsageError:
-            if not anew:
-                raise
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.ftruncate(descriptor, whole)
+            if not whole:
+                _append(path, descriptor, _encoded(header))
+            yield Journal(path, lines, descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes away; the system does that, so a kill leaves nothing locked."""
+    lock = FileLock(f"{path}.lock")
     try:
-        os.ftruncate(descriptor, whole)
-        if not whole:
-            _append(path, descriptor, _encoded(header))
-        yield Journal(path, lines, descriptor)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"{path} is being written by another process; wait for it, or share the work: --shard"
+        ) from error
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def lines_of(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,18 @@ def test_half_a_header_is_begun_anew(tmp_path):
     assert json.loads(path.read_text()) == HEADER
 
 
+def test_two_processes_do_not_write_one_journal(tmp_path):
+    path = tmp_path / "j.jsonl"
+    with opened(path, HEADER) as journal:
+        journal.write({"id": "a"})
+        # a process of its own would see the same: each lock has a file descriptor of its own
+        with pytest.raises(UsageError, match="another process"), opened(path, HEADER):
+            pytest.fail("opened")
+        journal.write({"id": "b"})
+    with opened(path, HEADER) as journal:
+        assert list(journal.lines) == ["a", "b"]
+
+
 def test_another_evaluation_is_not_mixed_in(tmp_path):
     path = begun(tmp_path / "j.jsonl", "a")
     content = path.read_bytes()
