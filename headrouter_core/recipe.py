@@ -29,6 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 PARAMETERS: dict[str, dict[str, tuple[str, ...] | float]] = {
     "adaptive_segments": {
         "route": ("auto", *GROUPS),
+        "change": 4.0,
         "sharpness": 4.0,
         "merge": 1.0,
     },

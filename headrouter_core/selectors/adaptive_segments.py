@@ -24,8 +24,9 @@ class AdaptiveSegments:
 
     1. The states of the audio tokens on entry to layer M, scaled to unit length, travel along a
        path. Segments take equal parts of it: each token counts the length of its step from the one
-       before, times its importance to the power ``sharpness``. So silence and steady sound make
-       long segments, change makes short ones, and no stretch of time is left without a token.
+       before to the power ``change``, times its importance to the power ``sharpness``. So silence
+       and steady sound make long segments, change makes short ones, and no stretch of time is left
+       without a token.
     2. Of each segment the token with the highest importance is kept: HeadRouter's (Eq. 7), with the
        head weights of the profile.
     3. It carries the share ``merge`` of the segment's mean, weighted by importance, beside its own
@@ -42,6 +43,7 @@ class AdaptiveSegments:
         profile: the calibrated profile of the model; what is not given here is taken from its
             recipe's parameters for this selector, and else from :data:`DEFAULTS`.
         route: how head weights are mixed, see :class:`~headrouter_core.HeadRouter`.
+        change: exponent of the step in the density, 0 to 4; 0 cuts by importance alone.
         sharpness: exponent of the importance in the density, 0 to 4; 0 cuts by change alone.
         merge: from 0, the kept token's own state, to 1, the segment's mean.
         text_tokens: whose queries are probed, ``all`` or ``after``; the recipe's unless given.
@@ -55,6 +57,7 @@ class AdaptiveSegments:
 
     profile: Profile
     router: HeadRouter
+    change: float
     sharpness: float
     merge: float
 
@@ -63,17 +66,20 @@ class AdaptiveSegments:
         profile: Profile,
         *,
         route: str | None = None,
+        change: float | None = None,
         sharpness: float | None = None,
         merge: float | None = None,
         text_tokens: str | None = None,
     ) -> None:
-        given = {"route": route, "sharpness": sharpness, "merge": merge}
+        given = {"route": route, "change": change, "sharpness": sharpness, "merge": merge}
         settings = {
             **DEFAULTS,
             **profile.recipe.selector_parameters.get(self.name, {}),
             **{name: value for name, value in given.items() if value is not None},
         }
-        sharpness, merge = settings["sharpness"], settings["merge"]
+        change, sharpness, merge = (settings[name] for name in ("change", "sharpness", "merge"))
+        if not 0 <= change <= 4:
+            raise UsageError(f"change {change} is outside [0, 4]; 0 cuts by importance alone")
         if not 0 <= sharpness <= 4:
             raise UsageError(f"sharpness {sharpness} is outside [0, 4]; 0 cuts by change alone")
         if not 0 <= merge <= 1:
@@ -82,6 +88,7 @@ class AdaptiveSegments:
         for name, value in (
             ("profile", profile),
             ("router", router),
+            ("change", float(change)),
             ("sharpness", float(sharpness)),
             ("merge", float(merge)),
         ):
@@ -107,16 +114,21 @@ class AdaptiveSegments:
             )
         routed = self.router.route_view(view)
         importance = scoring.importance(routed.probe, routed.weights)
-        cut = segments(importance, states, k, self.sharpness, self.merge)
+        cut = segments(importance, states, k, self.change, self.sharpness, self.merge)
         return Selection(cut.kept, importance, routed.spread, routed.mixing, cut.states)
 
 
 #: What a profile says that was calibrated for HeadRouter alone.
-DEFAULTS: Mapping[str, Any] = {"route": "auto", "sharpness": 0.25, "merge": 0.75}
+DEFAULTS: Mapping[str, Any] = {"route": "auto", "change": 0.75, "sharpness": 0.1, "merge": 0.75}
 
 
 def segments(
-    importance: torch.Tensor, states: torch.Tensor, k: int, sharpness: float, merge: float
+    importance: torch.Tensor,
+    states: torch.Tensor,
+    k: int,
+    change: float,
+    sharpness: float,
+    merge: float,
 ) -> Selection:
     """Cut [N_a] tokens into k segments; the rule of :class:`AdaptiveSegments` by itself.
 
@@ -124,6 +136,7 @@ def segments(
         importance: [N_a], not negative.
         states: [N_a, D].
         k: segments, which is the number of kept tokens.
+        change: exponent of the step.
         sharpness: exponent of the importance.
         merge: share of the segment's mean in a kept token's state; with 0 states stay.
 
@@ -133,7 +146,7 @@ def segments(
     if not 1 <= k <= len(states):
         raise UsageError(f"cannot keep {k} of {len(states)} audio tokens; keep 1 to all of them")
     states = states.to(torch.promote_types(states.dtype, torch.float32))
-    density = path(states) * importance.pow(sharpness).to(states.dtype)
+    density = path(states).pow(change) * importance.pow(sharpness).to(states.dtype)
     starts = runs.of_equal_mass(density, k)
     kept = runs.best(importance, starts)
     if not merge:

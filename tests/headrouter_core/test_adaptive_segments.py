@@ -36,12 +36,14 @@ def cut(masses, k):
     return starts
 
 
-def reference(importance, states, k, sharpness, merge):
+def reference(importance, states, k, change, sharpness, merge):
     """Return kept tokens and their states by plain loops."""
     unit = [state / np.linalg.norm(state) for state in states]
     steps = [np.linalg.norm(after - before) for before, after in itertools.pairwise(unit)]
     steps.insert(0, np.mean(steps) if steps else 1.0)
-    density = [step * weight**sharpness for step, weight in zip(steps, importance, strict=True)]
+    density = [
+        step**change * weight**sharpness for step, weight in zip(steps, importance, strict=True)
+    ]
     masses = [round(2**20 * value / max(density)) + 1 for value in density]
     starts = cut(masses, k)
     kept, found = [], []
@@ -53,16 +55,23 @@ def reference(importance, states, k, sharpness, merge):
     return kept, np.array(found)
 
 
-@given(seeds, lengths, st.sampled_from([0.0, 0.25, 1.0]), st.sampled_from([0.25, 0.5, 1.0]))
-def test_segments_equal_the_reference(seed, length, sharpness, merge):
+@given(
+    seeds,
+    lengths,
+    st.sampled_from([0.0, 0.75, 1.0]),
+    st.sampled_from([0.0, 0.25, 1.0]),
+    st.sampled_from([0.25, 0.5, 1.0]),
+)
+def test_segments_equal_the_reference(seed, length, change, sharpness, merge):
     audios, k = length
     rng = np.random.default_rng(seed)
     # long stretches that hardly change, and jumps between them
     states = rng.normal(size=(1 + audios // 7, 6)).repeat(7, axis=0)[:audios]
     states += 0.01 * rng.normal(size=states.shape)
     importance = rng.dirichlet(np.full(audios, 0.3)) + 1e-9
-    found = segments(torch.from_numpy(importance), torch.from_numpy(states), k, sharpness, merge)
-    kept, means = reference(importance, states, k, sharpness, merge)
+    settings = change, sharpness, merge
+    found = segments(torch.from_numpy(importance), torch.from_numpy(states), k, *settings)
+    kept, means = reference(importance, states, k, *settings)
     assert found.kept.tolist() == kept
     np.testing.assert_allclose(found.states, means, rtol=1e-9, atol=1e-9)
 
@@ -92,7 +101,7 @@ def test_segments_begin_where_the_sound_changes():
     assert steps.nonzero()[:, 0].tolist() == [0, 6, 9]
     assert runs.of_equal_mass(steps, 3).tolist() == [0, 6, 9]
     # all of a segment matters alike, so the first token of each is kept
-    assert segments(torch.full((10,), 0.1), states, 3, 0.25, 0).kept.tolist() == [0, 6, 9]
+    assert segments(torch.full((10,), 0.1), states, 3, 1, 0.25, 0).kept.tolist() == [0, 6, 9]
 
 
 def test_importance_shortens_segments_and_sharpness_0_does_not_see_it():
@@ -102,7 +111,20 @@ def test_importance_shortens_segments_and_sharpness_0_does_not_see_it():
     importance[50:100] = 1e-2
     inside = [
         int(((k >= 50) & (k < 100)).sum())
-        for k in (segments(importance, states, 40, sharp, 0).kept for sharp in (0, 0.25, 1))
+        for k in (segments(importance, states, 40, 1, sharp, 0).kept for sharp in (0, 0.25, 1))
+    ]
+    assert inside[0] in (9, 10, 11)
+    assert inside[0] < inside[1] < inside[2]
+
+
+def test_change_shortens_segments_and_change_0_does_not_see_it():
+    torch.manual_seed(0)
+    states = torch.ones(200, 16) + 0.01 * torch.randn(200, 16)
+    states[50:100] = torch.randn(50, 16)
+    importance = torch.full((200,), 1e-2)
+    inside = [
+        int(((k >= 50) & (k < 100)).sum())
+        for k in (segments(importance, states, 40, change, 0.1, 0).kept for change in (0, 0.5, 1))
     ]
     assert inside[0] in (9, 10, 11)
     assert inside[0] < inside[1] < inside[2]
@@ -112,18 +134,24 @@ def test_importance_that_underflows_leaves_finite_states():
     states = torch.randn(30, 8)
     importance = torch.zeros(30)
     importance[3] = 1
-    found = segments(importance, states, 5, 0.25, 1)
+    found = segments(importance, states, 5, 0.75, 0.25, 1)
     assert found.states.isfinite().all()
     assert 3 in found.kept
 
 
 def test_settings_come_from_the_call_then_the_recipe_then_the_defaults():
     plain = AdaptiveSegments(PROFILE)
-    assert (plain.router.route, plain.sharpness, plain.merge) == ("auto", 0.25, 0.75)
-    settings = {"route": "semantic", "sharpness": 0.5, "merge": 0.0}
+    assert (plain.router.route, plain.change, plain.sharpness, plain.merge) == (
+        "auto",
+        0.75,
+        0.1,
+        0.75,
+    )
+    settings = {"route": "semantic", "change": 1.0, "sharpness": 0.5, "merge": 0.0}
     recipe = Recipe(text_tokens="after", selector_parameters={"adaptive_segments": settings})
     calibrated = AdaptiveSegments(make_profile(recipe=recipe))
-    assert (calibrated.router.route, calibrated.sharpness, calibrated.merge) == ("semantic", 0.5, 0)
+    assert (calibrated.change, calibrated.sharpness, calibrated.merge) == (1, 0.5, 0)
+    assert calibrated.router.route == "semantic"
     assert calibrated.text_tokens == "after"
     given = AdaptiveSegments(make_profile(recipe=recipe), merge=1.0, text_tokens="all")
     assert (given.router.route, given.merge, given.text_tokens) == ("semantic", 1.0, "all")
@@ -141,6 +169,7 @@ def test_importance_and_routing_are_headrouters():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"change": 4.1}, "change 4.1 is outside"),
         ({"sharpness": -0.1}, "sharpness -0.1 is outside"),
         ({"sharpness": float("nan")}, "sharpness nan is outside"),
         ({"merge": 1.1}, "merge 1.1 is outside"),
@@ -169,7 +198,7 @@ def test_what_enters_the_pruning_layer_carries_the_segments():
     ):
         model(**inputs)
     importance = trace[0].importance.double().numpy()
-    kept, means = reference(importance, states.double().numpy(), 8, 0.25, 0.75)
+    kept, means = reference(importance, states.double().numpy(), 8, 0.75, 0.1, 0.75)
     assert trace[0].kept.tolist() == kept
     first = inputs["input_ids"][0].tolist().index(AUDIO)
     np.testing.assert_allclose(found[0][0, first : first + 8], means, rtol=1e-4, atol=1e-5)

@@ -197,7 +197,7 @@ def test_a_saved_file_is_as_readable_as_any_other(tmp_path):
 # recipe
 
 
-SEGMENTS = {"route": "auto", "sharpness": 0.25, "merge": 0.5}
+SEGMENTS = {"route": "auto", "change": 1.0, "sharpness": 0.25, "merge": 0.5}
 
 
 def test_recipe_survives_json():

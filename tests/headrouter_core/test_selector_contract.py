@@ -63,7 +63,7 @@ def make_selectors(profile=PROFILE, audios=(10,)):
 
 
 def label(selector):
-    settings = ("route", "exponent", "seed", "pivots", "segments", "sharpness", "merge")
+    settings = ("route", "exponent", "seed", "pivots", "segments", "change", "sharpness", "merge")
     return "-".join(
         [selector.name, *(str(getattr(selector, s)) for s in settings if hasattr(selector, s))]
     )
