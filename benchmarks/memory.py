@@ -73,4 +73,5 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 
 def _address(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    # of the storage, not of its bytes: on the meta device there are none
+    return tensor.untyped_storage()._cdata
