@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from calibrate.evaluation.results import Results, read
+from calibrate.evaluation.summary import summarise
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 #: Length of the scenes -> the folder that ``headrouter evaluate`` wrote.
@@ -17,16 +19,36 @@ Found = dict[str, Any]
 
 
 def results_section() -> str:
-    """Return one table a length of scenes, and how adaptive segments compare in it."""
-    return "\n\n".join(
-        f"**Scenes of {length}**\n\n{section(read(folder))}" for length, folder in FOLDERS.items()
-    )
+    """Return one table a length of scenes and one of all, and how adaptive segments compare."""
+    found = {length: read(folder / "results.json") for length, folder in FOLDERS.items()}
+    parts = {f"Scenes of {length}": results.raw for length, results in found.items()}
+    parts["All of them: each task at each length counts as a task"] = together(found)
+    return "\n\n".join(f"**{title}**\n\n{section(part)}" for title, part in parts.items())
 
 
-def read(folder: Path) -> Found:
-    """Return an evaluation's ``results.json``."""
-    found: Found = json.loads((folder / "results.json").read_text("utf-8"))
-    return found
+def together(found: dict[str, Results]) -> Found:
+    """Summarise several evaluations as one, in which a speaker is one cluster at every length.
+
+    Raises:
+        ValueError: they compare different systems, or have different seeds.
+    """
+    first, *others = found.values()
+    if any(
+        (o.systems, o.evaluation["seed"]) != (first.systems, first.evaluation["seed"])
+        for o in others
+    ):
+        raise ValueError("the evaluations compare different systems, or draw by different seeds")
+    records = [
+        {
+            **item,
+            "task": f"{item['task']} {length}",
+            "labels": results.raw["vocabularies"][item["labels"]],
+        }
+        for length, results in found.items()
+        for item in results.items
+    ]
+    summary = summarise(records, first.systems, first.evaluation["seed"])
+    return {"evaluation": first.evaluation, **summary}
 
 
 def section(found: Found) -> str:

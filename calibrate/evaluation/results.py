@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,19 +149,23 @@ def _line(value: Any) -> str:
 
 
 def read(path: Path) -> Results:
-    """Read what :func:`dumps` wrote.
+    """Read what :func:`dumps` wrote; where there is only ``<path>.gz``, that.
 
     Raises:
         UsageError: no such file.
         HeadRouterError: not the results of an evaluation, or of a newer version.
     """
+    packed = path.with_name(f"{path.name}.gz")
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        if packed.exists() and not path.exists():
+            raw = json.loads(gzip.decompress(packed.read_bytes()))
+        else:
+            raw = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise UsageError(
             f"{path}: no such file; give the folder that headrouter evaluate wrote"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise HeadRouterError(f"{path} cannot be read: {error}") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:

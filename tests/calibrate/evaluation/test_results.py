@@ -1,5 +1,6 @@
 """Tables and ``results.json`` of a made-up evaluation."""
 
+import gzip
 import json
 
 import pytest
@@ -168,6 +169,19 @@ def test_the_file_is_canonical_and_read_as_it_was(found, tmp_path):
     path = tmp_path / "results.json"
     path.write_text(text, "utf-8")
     assert read(path).raw == json.loads(text)
+
+
+def test_a_packed_file_is_read_where_there_is_no_other(found, tmp_path):
+    path, packed = tmp_path / "results.json", tmp_path / "results.json.gz"
+    content = gzip.compress(dumps(found.raw).encode())
+    packed.write_bytes(content)
+    assert read(path).raw == found.raw
+    for broken in (content[:-20], content[:99] + b"x" + content[100:], b"{}"):
+        packed.write_bytes(broken)
+        with pytest.raises(HeadRouterError, match="cannot be read"):
+            read(path)
+    path.write_text(dumps(found.raw), "utf-8")
+    assert read(path).raw == found.raw
 
 
 def test_a_whole_run_with_seventy_systems_is_small():
