@@ -74,7 +74,7 @@ def opened(path: Path, header: dict[str, Any], *, anew: bool = False) -> Iterato
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes away; the system does that, so a kill leaves nothing locked."""
-    lock = FileLock(f"{path}.lock")
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
