@@ -7,7 +7,9 @@ The files in ``benchmarks/results`` come from
     python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-7b
     python -m benchmarks.prefill --device cpu --shape stand-in --repeats 3
     python -m benchmarks.prefill --device cpu --shape qwen2.5-omni-3b-cut --seconds 300 \
-        --sections selectors --repeats 2
+        --sections selectors --repeats 1
+    python -m benchmarks.prefill --device cpu --shape qwen2.5-omni-7b-cut --seconds 90 \
+        --sections selectors --repeats 1
 """
 
 from __future__ import annotations
