@@ -51,12 +51,7 @@ class Bench:
         """Return one selector of each kind, for prompts of so many audio tokens."""
         generator = torch.Generator().manual_seed(self.seed)
         loudness = torch.rand(audio_tokens, generator=generator)
-        known = {"profile": self.profile, "loudness": [loudness]}
-        made = {}
-        for name, kind in SELECTORS.items():
-            taken = inspect.signature(kind).parameters
-            made[name] = kind(**{key: value for key, value in known.items() if key in taken})
-        return made
+        return every_selector(self.profile, loudness)
 
     def headrouter(self, ratio: float) -> Pruning:
         """Return how HeadRouter prunes."""
@@ -116,6 +111,16 @@ class Bench:
         stack.callback(handle.remove)
         stack.enter_context(prune(self.model, watched, pruning.ratio, self.layer))
         return watched
+
+
+def every_selector(profile: Profile, loudness: torch.Tensor) -> dict[str, Selector]:
+    """Return one selector of each kind, for prompts of one audio with this loudness [N_a]."""
+    known = {"profile": profile, "loudness": [loudness]}
+    made = {}
+    for name, kind in SELECTORS.items():
+        taken = inspect.signature(kind).parameters
+        made[name] = kind(**{key: value for key, value in known.items() if key in taken})
+    return made
 
 
 class Watched:

@@ -9,7 +9,6 @@ result, as flash and memory-efficient ones do, for the unpruned model and the pr
 
 from __future__ import annotations
 
-import inspect
 import json
 import warnings
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import models, prompts
-from benchmarks.bench import last_logits
+from benchmarks.bench import every_selector, last_logits
 from benchmarks.memory import LiveBytes
 from benchmarks.shapes import SHAPES, TOKENS_PER_SECOND, Shape
 from calibrate.console import say
-from headrouter_core import SELECTORS, Profile, Selector, __version__, prune
+from headrouter_core import Selector, __version__, prune
 from headrouter_core.pruning import DEFAULT_LAYER
 
 RESULTS = Path(__file__).parent / "results" / "footprint.json"
@@ -87,21 +86,12 @@ def inputs_on(device: torch.device, shape: Shape, audio_tokens: int) -> dict[str
     }
 
 
-def selectors(profile: Profile, audio_tokens: int) -> dict[str, Selector]:
-    """Return one selector of each kind."""
-    known = {"profile": profile, "loudness": [torch.zeros(audio_tokens)]}
-    made = {}
-    for name, kind in SELECTORS.items():
-        taken = inspect.signature(kind).parameters
-        made[name] = kind(**{key: value for key, value in known.items() if key in taken})
-    return made
-
-
 def measure(shape: Shape, model: Any, seconds: int) -> dict[str, Any]:
     """Return peaks of one length: unpruned, of every selector, and with logits of all columns."""
     audio_tokens = seconds * TOKENS_PER_SECOND
     inputs = inputs_on(META, shape, audio_tokens)
-    kinds = selectors(models.drawn_profile(model, DEFAULT_LAYER, seed=0), audio_tokens)
+    profile = models.drawn_profile(model, DEFAULT_LAYER, seed=0)
+    kinds = every_selector(profile, torch.zeros(audio_tokens))
     with last_logits(model):
         unpruned = peak(model, inputs, None)
         pruned = {

@@ -124,6 +124,19 @@ def _small(name: str, source: str, encoder: Mapping[str, int], text: dict[str, A
     return Shape(name, source, "float32", audio, vision, text, _SMALL_TOKENS)
 
 
+def _released(size: str, text: dict[str, Any]) -> Shape:
+    width = text["hidden_size"]
+    return Shape(
+        name=f"qwen2.5-omni-{size.lower()}",
+        source=f"Qwen/Qwen2.5-Omni-{size}, config.json, thinker_config",
+        dtype="bfloat16",
+        audio={**_AUDIO, "output_dim": width},
+        vision={**_VISION, "out_hidden_size": width},
+        text=text,
+        tokens=_TOKENS,
+    )
+
+
 def _cut(whole: Shape) -> Shape:
     """Return a model's first three decoder layers alone, which a CPU can run: two before pruning,
     whose output is what selectors see, and one behind it."""
@@ -139,23 +152,11 @@ _SMALL_ENCODER = {
     "encoder_ffn_dim": 512,
     "d_model": 128,
 }
-_3B = Shape(
-    name="qwen2.5-omni-3b",
-    source="Qwen/Qwen2.5-Omni-3B, config.json, thinker_config",
-    dtype="bfloat16",
-    audio={**_AUDIO, "output_dim": 2048},
-    vision={**_VISION, "out_hidden_size": 2048},
-    text=_text(width=2048, inner=11008, layers=36, heads=16, kv_heads=2, vocabulary=151936),
-    tokens=_TOKENS,
+_3B = _released(
+    "3B", _text(width=2048, inner=11008, layers=36, heads=16, kv_heads=2, vocabulary=151936)
 )
-_7B = Shape(
-    name="qwen2.5-omni-7b",
-    source="Qwen/Qwen2.5-Omni-7B, config.json, thinker_config",
-    dtype="bfloat16",
-    audio={**_AUDIO, "output_dim": 3584},
-    vision={**_VISION, "out_hidden_size": 3584},
-    text=_text(width=3584, inner=18944, layers=28, heads=28, kv_heads=4, vocabulary=152064),
-    tokens=_TOKENS,
+_7B = _released(
+    "7B", _text(width=3584, inner=18944, layers=28, heads=28, kv_heads=4, vocabulary=152064)
 )
 SHAPES: dict[str, Shape] = {
     shape.name: shape

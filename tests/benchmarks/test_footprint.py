@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks import models
-from benchmarks.bench import last_logits
-from benchmarks.footprint import META, inputs_on, peak, selectors
+from benchmarks.bench import every_selector, last_logits
+from benchmarks.footprint import META, inputs_on, peak
 from benchmarks.shapes import SHAPES
 from headrouter_core import SELECTORS
 
@@ -20,7 +20,7 @@ def peaks(device: torch.device) -> dict[str, int]:
     model = models.random_thinker(TINY, device, 0)
     inputs = inputs_on(device, TINY, AUDIO)
     found = {"all logits": peak(model, inputs, None)}
-    kinds = selectors(models.drawn_profile(model, 2, 0), AUDIO)
+    kinds = every_selector(models.drawn_profile(model, 2, 0), torch.zeros(AUDIO))
     with last_logits(model), torch.no_grad():
         found["unpruned"] = peak(model, inputs, None)
         for name, kind in kinds.items():

@@ -99,7 +99,7 @@ def test_logits_answers_and_audio(document: dict[str, Any]) -> None:
 
 
 def test_a_cut_model_stands_for_all_layers_of_the_whole_one(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut, whole = SHAPES["qwen2.5-omni-3b-cut"], SHAPES["qwen2.5-omni-3b"]
     assert (cut.layers, cut.cut_from, cut.share) == (3, 36, 3 / 36)
