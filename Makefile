@@ -1,7 +1,8 @@
 # make demo   set up and run the main job: calibrate tiny-omni, inspect the profile, prune a recording
 # make test   set up and run the tests
 # make check  what CI runs: tests, lint, format, types
-# make versions   the exactness suite on the oldest and the newest transformers
+# make floor  a part of the exactness suite on the oldest transformers
+# make versions   the exactness suite on the oldest transformers, 5.20, the newest, and what pip resolves
 # make exactness  measure docs/exactness.json anew, and write docs/families.md from it
 # make coverage  branch coverage of headrouter_core by its own tests: at least 95 %
 #
@@ -15,7 +16,7 @@ TORCH ?= torch
 BIN := $(VENV)/bin
 DEMO := .work/demo
 
-.PHONY: demo test check coverage versions exactness lint setup clean
+.PHONY: demo test check floor coverage versions exactness lint setup clean
 
 demo: $(VENV)/.ready
 	mkdir -p $(DEMO)
@@ -28,17 +29,31 @@ test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder
 
-check: test lint
+check: test floor lint
 
 coverage: $(VENV)/.ready
 	$(BIN)/coverage run -m pytest tests/headrouter_core
 	$(BIN)/coverage report --skip-covered --show-missing --fail-under=95
 
+# libraries of the oldest transformers, to lie before the others on the path
+FLOOR := .work/floor
+
+floor: $(FLOOR)/.ready
+	PYTHONPATH=$(FLOOR) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q \
+		--numprocesses auto --maxprocesses 4 --dist worksteal \
+		tests/headrouter_core/test_exactness_matrix.py -k 'prompts_ratios or two_turns'
+
+$(FLOOR)/.ready: $(VENV)/.ready requirements-floor.lock
+	rm -rf $(FLOOR)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --target $(FLOOR) \
+		--requirement requirements-floor.lock
+	touch $@
+
 versions:
 	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/versions
 
 exactness: $(VENV)/.ready
-	$(BIN)/python -m pytest -q --record-exactness \
+	$(BIN)/python -m pytest -q --record-exactness docs/exactness.json \
 		tests/headrouter_core/test_exactness_matrix.py tests/headrouter_core/test_pruning_flash.py
 	$(BIN)/python -m docs.make_families
 
@@ -49,11 +64,13 @@ lint: $(VENV)/.ready
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "headrouter needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--no-build-isolation --editable '.[dev]'
 	touch $@
 
 clean:

@@ -1,11 +1,14 @@
 """Options of the tests."""
 
+from pathlib import Path
+
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record-exactness",
-        action="store_true",
-        help="write what the exactness suite measures to docs/exactness.json",
+        metavar="FILE",
+        type=Path,
+        help="write what the exactness suite measures to FILE, such as docs/exactness.json",
     )

@@ -1,6 +1,6 @@
 """Every family against the masked reference: prompts, ratios, layers, ways of decoding.
 
-With ``--record-exactness`` the worst errors are written to docs/exactness.json.
+With ``--record-exactness FILE`` the worst errors are written down.
 """
 
 from __future__ import annotations
