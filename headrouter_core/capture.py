@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from headrouter_core.errors import PruningError
 from headrouter_core.families.attention import Attention, Projection
+from headrouter_core.precision import accumulating, full_precision
 from headrouter_core.prompt import Row
 from headrouter_core.selectors.base import Need, View
 
@@ -130,16 +131,18 @@ class Capture:
     def _last_attention(
         self, index: int, last: torch.Tensor, all_keys: torch.Tensor
     ) -> torch.Tensor:
-        """Return the attention [H, N_a] of the row's last prompt token, float32.
+        """Return the attention [H, N_a] of the row's last prompt token, in float32 or better.
 
         Its softmax runs over every token that it sees: an audio-only one would scale each head
         differently and rank tokens in another order.
         """
         row = self._rows[index]
-        query = self._rotate(index, last, row.prompt[-1:])[:, 0].float()
-        keys = self._rotate(index, all_keys, row.prompt).float()
+        query = self._rotate(index, last, row.prompt[-1:])[:, 0]
+        keys = self._rotate(index, all_keys, row.prompt)
+        query, keys = (part.to(accumulating(part.dtype)) for part in (query, keys))
         groups = query.view(keys.shape[0], -1, query.shape[-1])
-        scores = (groups @ keys.mT).flatten(0, 1) * self._attention.scale
+        with full_precision(keys.device):
+            scores = (groups @ keys.mT).flatten(0, 1) * self._attention.scale
         if self._attention.window is not None:
             near = row.prompt > row.prompt[-1] - self._attention.window
             scores = scores.masked_fill(~near.to(scores.device), -torch.inf)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 
+from headrouter_core.arguments import shown
 from headrouter_core.capture import Capture
 from headrouter_core.errors import PruningError, SelectionError
+from headrouter_core.precision import full_precision
 from headrouter_core.prompt import Row
+from headrouter_core.routing import GROUPS
 from headrouter_core.selectors.base import Need, Selection, Selector, View
 from headrouter_core.trace import Entry
 
@@ -41,12 +45,18 @@ def choose_each(
             selections.append(nothing(hidden.device))
             continue
         view = capture.view(index, hidden, sample=first + index)
-        selections.append(choose(selector, row, view))
+        selections.append(choose(selector, row, view, hidden.shape[-1]))
     return selections
 
 
-def choose(selector: Selector, row: Row, view: View) -> Selection:
+def choose(selector: Selector, row: Row, view: View, width: int) -> Selection:
     """Return what ``selector`` keeps of a row that has audio.
+
+    Args:
+        selector: the method; it runs without autocast.
+        row: the prompt.
+        view: what the method may see of it.
+        width: D, the size of a token's state.
 
     Raises:
         PruningError: it reads text tokens, and the prompt has none.
@@ -60,8 +70,9 @@ def choose(selector: Selector, row: Row, view: View) -> Selection:
             f"{selector.name} reads the text of the prompt, and there is none{where}; "
             "put the question there, or use a selector that needs no text"
         )
-    selection = selector(view, row.kept)
-    check_shapes(selector, row, selection)
+    with full_precision(view.device):
+        selection = selector(view, row.kept)
+    check_shapes(selector, row, selection, view.device, width)
     return selection
 
 
@@ -82,19 +93,38 @@ def entry(row: Row, selection: Selection) -> Entry:
     )
 
 
-def check_shapes(selector: Selector, row: Row, selection: Selection) -> None:
-    """Raise unless a selection has the shapes that the contract asks for.
+def check_shapes(
+    selector: Selector, row: Row, selection: Selection, device: torch.device, width: int
+) -> None:
+    """Raise unless a selection has the types, shapes and place that the contract asks for.
 
     Raises:
-        SelectionError: not exactly k indices, or states or importance of another length.
+        SelectionError: it is none, not exactly k indices, something of another shape or dtype, or
+            on another device than the view said.
     """
-    kept, total = selection.kept, row.audio.numel()
-    if kept.dtype != torch.long or kept.shape != (row.kept,):
-        _broke(selector, f"{kept.dtype} {list(kept.shape)}", f"a LongTensor [{row.kept}]")
-    if selection.importance is not None and selection.importance.shape != (total,):
-        _broke(selector, f"importance {list(selection.importance.shape)}", f"[{total}]")
-    if selection.states is not None and selection.states.shape[:1] != (row.kept,):
-        _broke(selector, f"states {list(selection.states.shape)}", f"[{row.kept}, hidden size]")
+    if not isinstance(selection, Selection):
+        _broke(selector, shown(selection), "a Selection")
+    parts: dict[str, tuple[int, ...]] = {
+        "kept": (row.kept,),
+        "importance": (row.audio.numel(),),
+        "spread": (),
+        "mixing": (len(GROUPS),),
+        "states": (row.kept, width),
+    }
+    for name, shape in parts.items():
+        part = getattr(selection, name)
+        if part is None and name != "kept":
+            continue
+        kind = "a LongTensor" if name == "kept" else "a floating tensor"
+        if not isinstance(part, torch.Tensor) or part.shape != shape or not _fits(name, part):
+            _broke(selector, f"as {name} {shown(part)}", f"{kind} {list(shape)}")
+        if part.device != device:
+            _broke(selector, f"{name} on {part.device}", f"one on {device}, its view's device")
+
+
+def _fits(name: str, part: torch.Tensor) -> bool:
+    """Whether a part of a selection has a dtype that it may have."""
+    return part.dtype == torch.long if name == "kept" else part.is_floating_point()
 
 
 def check_indices(selector: Selector, rows: Sequence[Row], selections: Sequence[Selection]) -> None:
@@ -123,7 +153,7 @@ def _ascends(row: Row, kept: torch.Tensor) -> torch.Tensor:
     return (bounded.diff() > 0).all()
 
 
-def _broke(selector: Selector, found: str, wanted: str) -> None:
+def _broke(selector: Selector, found: str, wanted: str) -> NoReturn:
     raise SelectionError(
         f"selector {selector.name} returned {found} instead of {wanted}; fix the selector"
     )

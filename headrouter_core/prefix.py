@@ -163,7 +163,8 @@ def _read(
     if not 1 <= prompt_length <= length:
         raise UsageError(f"prompt_length {prompt_length} is outside [1, {length}]")
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, "all", 0)
-    row = reader.row(ids, torch.ones(length, dtype=torch.bool), prompt_length)
+    real = torch.ones(length, dtype=torch.bool, device="cpu")
+    row = reader.row(ids, real, prompt_length)
     if not row.kept:
         raise PruningError("the sample has no audio tokens; check the prompt's placeholders")
     return ids, row

@@ -104,7 +104,8 @@ def _compaction(prefix: Prefix, kept: torch.Tensor, states: torch.Tensor | None)
         for index, indices in enumerate(kept.to(device))
     ]
     rows = [prefix.row.keeping(kept.shape[1])] * len(kept)
-    real = torch.ones(len(kept), len(prefix.input_ids), dtype=torch.bool)
+    shape = len(kept), len(prefix.input_ids)
+    real = torch.ones(shape, dtype=torch.bool, device="cpu")
     return compact(prefix.layer, rows, selections, real, device)
 
 

@@ -1,10 +1,18 @@
-"""From the spread of one input to its head weights: equations 12-14 of arXiv 2604.23717."""
+"""From the spread of one input to its head weights: equations 12-14 of arXiv 2604.23717.
+
+Like those of :mod:`headrouter_core.scoring`, these functions compute in float32 or better, and
+raise ``UsageError`` where a shape or dtype is another than they name.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
 
+from headrouter_core.arguments import floating, real, shown
 from headrouter_core.errors import UsageError
+from headrouter_core.precision import accumulating, full_precision
 
 #: Order of head weights, centers and mixing everywhere.
 GROUPS = ("semantic", "uniform", "acoustic")
@@ -21,18 +29,20 @@ def mixing(
     Args:
         spread: scalar.
         centers: [3], semantic, uniform, acoustic; taken in the spread's dtype.
-        bandwidth: sigma_G > 0, in units of spread.
+        bandwidth: sigma_G > 0, in units of spread; as a tensor, of one element.
 
     Returns:
         [3], semantic, uniform, acoustic; sums to 1.
 
     Raises:
-        UsageError: a bandwidth, given as a number, that is not above 0.
+        UsageError: a bandwidth that is no single number, or, given as a number, not above 0.
     """
     distance = _distance(spread, centers)
     if isinstance(bandwidth, torch.Tensor):
+        if bandwidth.numel() != 1 or bandwidth.is_complex():
+            raise UsageError(f"bandwidth is {shown(bandwidth)}; it is one real number")
         bandwidth = bandwidth.to(distance)
-    elif not bandwidth > 0:
+    elif not real("bandwidth", bandwidth, 0, math.inf, "it is a spread's deviation") > 0:
         raise UsageError(f"bandwidth {bandwidth} is not above 0; it is a spread's deviation")
     nearest = distance.min()
     excess = (distance - nearest) / bandwidth * ((distance + nearest) / bandwidth)
@@ -50,9 +60,13 @@ def hard_mixing(spread: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
 
 def route_weights(mixing: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return Eq. 14: the three weight vectors [3, H] averaged with a mixing [3], as [H]."""
-    return mixing @ weights.to(mixing.dtype)
+    mixing, weights = floating("mixing", mixing, "[3]"), floating("weights", weights, "[3, H]")
+    mixing = mixing.to(accumulating(mixing.dtype))
+    with full_precision(mixing.device):
+        return mixing @ weights.to(mixing)
 
 
 def _distance(spread: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
-    dtype = torch.promote_types(spread.dtype, torch.float32)
-    return (spread.to(dtype) - centers.to(dtype)).abs()
+    spread, centers = floating("spread", spread, "[]"), floating("centers", centers, "[3]")
+    spread = spread.to(accumulating(spread.dtype))
+    return (spread - centers.to(spread)).abs()

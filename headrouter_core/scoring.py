@@ -1,24 +1,31 @@
 """How many tokens stay, and how much each is worth: equations 4-11 and 15-17 of arXiv 2604.23717.
 
-Pure functions: they know no model, keep the input's device, accumulate in float32 or better and
-never synchronise host and device. Shapes use H query heads, H_kv key-value heads, N_t text tokens,
-N_a audio tokens and head dimension d.
+Pure functions: they know no model, keep the input's device, accumulate in float32 or better (also
+under autocast) and never synchronise host and device. Shapes use H query heads, H_kv key-value
+heads, N_t text tokens, N_a audio tokens and head dimension d. What is passed has to have its shape
+and a floating dtype; ``UsageError`` says where it has not.
 """
 
 from __future__ import annotations
 
 import math
-import operator
+import numbers
+import re
 from decimal import Decimal
 from fractions import Fraction
 
 import torch
 
+from headrouter_core.arguments import floating, real, shown, whole
 from headrouter_core.errors import UsageError
+from headrouter_core.precision import accumulating, full_precision
 
 #: Bound on each of the three buffers that :func:`probe` holds at a time: affinities, their softmax,
 #: and keys in the accumulation dtype.
 SCORE_BYTES = 64 * 2**20
+
+#: Exponents of ratios, as strings, that would take minutes to write out as a fraction.
+_VAST = re.compile(r"e[+-]?\d{4,}", re.IGNORECASE)
 
 #: Relative distance below which a float product counts as the whole number that it stands for.
 _FUZZ = 1e-9
@@ -30,10 +37,14 @@ def exact_ratio(ratio: float | str | Decimal | Fraction) -> Fraction:
     Raises:
         UsageError: not a number, or outside [0, 1).
     """
+    known = isinstance(ratio, numbers.Real | Decimal | str) and not isinstance(ratio, bool)
     try:
+        if not known or _VAST.search(str(ratio)):
+            raise ValueError(ratio)
         exact = ratio if isinstance(ratio, Fraction) else Fraction(str(ratio))
     except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"ratio {ratio!r} is not a number; give one in [0, 1), say 0.6") from error
+        wanted = "give a number in [0, 1), say 0.6"
+        raise UsageError(f"ratio {shown(ratio)} is not a number; {wanted}") from error
     if not 0 <= exact < 1:
         raise UsageError(f"ratio {ratio} is outside [0, 1); 0.6 removes 60 % of the audio tokens")
     return exact
@@ -45,8 +56,7 @@ def keep_count(n: int, ratio: float | str | Decimal | Fraction) -> int:
     Raises:
         UsageError: ``n`` < 1, or a ratio that is not a number in [0, 1).
     """
-    if operator.index(n) < 1:
-        raise UsageError(f"there are {n} audio tokens; keep_count needs at least 1")
+    n = whole("n, the number of audio tokens,", n, 1)
     removed = math.ceil(n * exact_ratio(ratio))
     return max(1, n - removed)
 
@@ -60,9 +70,8 @@ def prefilter_count(n: int, k: int, exponent: float) -> int:
     Raises:
         UsageError: ``k`` outside [1, n], or an exponent outside [0, 1].
     """
-    _check_count(k, n)
-    if not 0 <= exponent <= 1:
-        raise UsageError(f"prefilter exponent {exponent} is outside [0, 1]; 0 switches it off")
+    check_count(k, n)
+    exponent = real("prefilter exponent", exponent, 0, 1, "0 switches it off")
     product = math.pow(n, 1 - exponent) * math.pow(k, exponent)
     nearest = round(product)
     if abs(product - nearest) > _FUZZ * nearest:
@@ -76,7 +85,7 @@ def frame_indices(n: int, k: int, device: torch.device | str | None = None) -> t
     Raises:
         UsageError: ``k`` outside [1, n].
     """
-    _check_count(k, n)
+    check_count(k, n)
     steps: torch.Tensor = torch.arange(k, device=device) * n
     return steps // k
 
@@ -102,7 +111,7 @@ def probe(queries: torch.Tensor, keys: torch.Tensor, scale: float | None = None)
         UsageError: shapes that do not fit, or no text or audio tokens.
     """
     _check_probe(queries, keys)
-    dtype = torch.promote_types(torch.promote_types(queries.dtype, keys.dtype), torch.float32)
+    dtype = accumulating(queries.dtype, keys.dtype)
     heads, texts, dim = queries.shape
     kv_heads, audios, _ = keys.shape
     group = heads // kv_heads
@@ -110,12 +119,13 @@ def probe(queries: torch.Tensor, keys: torch.Tensor, scale: float | None = None)
     kv_step, text_step = _chunks(kv_heads, group, audios, dim, dtype.itemsize)
 
     total = torch.zeros(heads, audios, dtype=dtype, device=keys.device)
-    for kv in range(0, kv_heads, kv_step):
-        columns = keys[kv : kv + kv_step].to(dtype).mT
-        rows = slice(kv * group, (kv + kv_step) * group)
-        for text in range(0, texts, text_step):
-            part = queries[rows, text : text + text_step].to(dtype) * factor
-            total[rows] += _attend(part, columns)
+    with full_precision(keys.device):
+        for kv in range(0, kv_heads, kv_step):
+            columns = keys[kv : kv + kv_step].to(dtype).mT
+            rows = slice(kv * group, (kv + kv_step) * group)
+            for text in range(0, texts, text_step):
+                part = queries[rows, text : text + text_step].to(dtype) * factor
+                total[rows] += _attend(part, columns)
     return total / texts
 
 
@@ -124,7 +134,8 @@ def selectivity(probe: torch.Tensor) -> torch.Tensor:
 
     0 where a head spreads evenly and where N_a = 1, 1 where it looks at a single token.
     """
-    probe = probe.to(torch.promote_types(probe.dtype, torch.float32))
+    probe = floating("probe", probe, "[H, N_a]")
+    probe = probe.to(accumulating(probe.dtype))
     audios = probe.shape[-1]
     if audios == 1:
         return torch.zeros_like(probe[..., 0])
@@ -134,12 +145,18 @@ def selectivity(probe: torch.Tensor) -> torch.Tensor:
 
 def spread(selectivity: torch.Tensor) -> torch.Tensor:
     """Return spr, Eq. 11: the population standard deviation of selectivity [H], as a scalar."""
-    return selectivity.std(correction=0)
+    selectivity = floating("selectivity", selectivity, "[H]")
+    return selectivity.to(accumulating(selectivity.dtype)).std(correction=0)
 
 
 def importance(probe: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Return Eq. 7: the probe [H, N_a] averaged with head weights [H], as [N_a]."""
-    return weights.to(probe.dtype) @ probe
+    probe, weights = floating("probe", probe, "[H, N_a]"), floating("weights", weights, "[H]")
+    if len(weights) != len(probe):
+        raise UsageError(f"there are {len(weights)} head weights and {len(probe)} heads in a probe")
+    probe = probe.to(accumulating(probe.dtype))
+    with full_precision(probe.device):
+        return weights.to(probe) @ probe
 
 
 def candidate_importance(
@@ -158,10 +175,10 @@ def candidate_importance(
     Raises:
         UsageError: ``k`` or ``exponent`` out of range.
     """
-    audios = probe.shape[1]
+    audios = floating("probe", probe, "[H, N_a]").shape[1]
     candidates = frame_indices(audios, prefilter_count(audios, k, exponent), probe.device)
     scores = importance(probe.index_select(1, candidates), weights)
-    return torch.full_like(probe[0], torch.nan).index_copy_(0, candidates, scores)
+    return scores.new_full((audios,), torch.nan).index_copy_(0, candidates, scores)
 
 
 def top_k(importance: torch.Tensor, k: int) -> torch.Tensor:
@@ -173,23 +190,29 @@ def top_k(importance: torch.Tensor, k: int) -> torch.Tensor:
     Raises:
         UsageError: ``k`` outside [1, N_a].
     """
-    _check_count(k, importance.shape[0])
+    check_count(k, len(floating("importance", importance, "[N_a]", empty=True)))
     scored = importance.masked_fill(importance.isnan(), -torch.inf)
     order = scored.sort(descending=True, stable=True).indices
     return order[:k].sort().values
 
 
-def _check_count(k: int, n: int) -> None:
+def check_count(k: int, n: int) -> None:
+    """Raise unless ``k`` of ``n`` audio tokens can be kept.
+
+    Raises:
+        UsageError: ``k`` or ``n`` is no whole number, or ``k`` is outside [1, n].
+    """
+    n, k = whole("n, the number of audio tokens,", n), whole("k, the tokens to keep,", k)
     if not 1 <= k <= n:
         raise UsageError(f"cannot keep {k} of {n} audio tokens; keep at least 1 and at most {n}")
 
 
 def _check_probe(queries: torch.Tensor, keys: torch.Tensor) -> None:
+    floating("queries", queries, "[H, N_t, d]")
+    floating("keys", keys, "[H_kv, N_a, d]")
     shapes = f"queries {tuple(queries.shape)} and keys {tuple(keys.shape)}"
-    if queries.ndim != 3 or keys.ndim != 3 or queries.shape[2] != keys.shape[2]:
+    if queries.shape[2] != keys.shape[2]:
         raise UsageError(f"{shapes} do not fit; the probe takes [H, N_t, d] and [H_kv, N_a, d]")
-    if 0 in queries.shape or 0 in keys.shape:
-        raise UsageError(f"{shapes}: the probe needs at least one head, text and audio token")
     if queries.shape[0] % keys.shape[0]:
         raise UsageError(f"{shapes}: the query heads must be a multiple of the key-value heads")
 

@@ -93,7 +93,7 @@ class Trial:
         digest = hashlib.sha256(self.item.id.encode()).digest()
         view = self._prefix.seen_by(selector.text_tokens, int.from_bytes(digest[:4], "little"))
         row = self._prefix.row.keeping(scoring.keep_count(self.audio_tokens, ratio))
-        return choose(selector, row, view)
+        return choose(selector, row, view, self._prefix.hidden_states.shape[-1])
 
     def selector(self, method: Method, profile: Profile | None, seed: int) -> Selector:
         """Build a method's selector for this item."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrouter_core.errors import UsageError
+from headrouter_core.arguments import one_of
 from headrouter_core.selectors.adaptive_segments import AdaptiveSegments
 from headrouter_core.selectors.affinity_merge import AffinityMerge
 from headrouter_core.selectors.base import Need, Selection, Selector, View
@@ -55,6 +55,4 @@ def get_selector(name: str) -> type:
     Raises:
         UsageError: listing the known names.
     """
-    if name not in SELECTORS:
-        raise UsageError(f"there is no method {name!r}; known are {', '.join(sorted(SELECTORS))}")
-    return SELECTORS[name]
+    return SELECTORS[one_of("method", name, sorted(SELECTORS))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,11 +10,13 @@ from typing import Any, ClassVar
 import torch
 
 from headrouter_core import scoring
+from headrouter_core.arguments import real
 from headrouter_core.errors import UsageError
+from headrouter_core.precision import accumulating
 from headrouter_core.profile import Profile
 from headrouter_core.selectors import runs
-from headrouter_core.selectors.base import Need, Selection, View
-from headrouter_core.selectors.headrouter import HeadRouter
+from headrouter_core.selectors.base import Need, Selection, View, choosing
+from headrouter_core.selectors.headrouter import HeadRouter, checked
 
 
 @dataclass(frozen=True, init=False)
@@ -56,10 +59,11 @@ class AdaptiveSegments:
     needs: ClassVar[Need] = Need.QUERIES_KEYS | Need.HIDDEN_STATES
 
     profile: Profile
-    router: HeadRouter
+    route: str
     change: float
     sharpness: float
     merge: float
+    text_tokens: str
 
     def __init__(
         self,
@@ -74,32 +78,25 @@ class AdaptiveSegments:
         given = {"route": route, "change": change, "sharpness": sharpness, "merge": merge}
         settings = {
             **DEFAULTS,
-            **profile.recipe.selector_parameters.get(self.name, {}),
+            **checked(profile).recipe.selector_parameters.get(self.name, {}),
             **{name: value for name, value in given.items() if value is not None},
         }
-        change, sharpness, merge = (settings[name] for name in ("change", "sharpness", "merge"))
-        if not 0 <= change <= 4:
-            raise UsageError(f"change {change} is outside [0, 4]; 0 cuts by importance alone")
-        if not 0 <= sharpness <= 4:
-            raise UsageError(f"sharpness {sharpness} is outside [0, 4]; 0 cuts by change alone")
-        if not 0 <= merge <= 1:
-            raise UsageError(f"merge {merge} is outside [0, 1]; 0 keeps states as they are")
-        router = HeadRouter(profile, route=settings["route"], text_tokens=text_tokens, exponent=0)
-        for name, value in (
-            ("profile", profile),
-            ("router", router),
-            ("change", float(change)),
-            ("sharpness", float(sharpness)),
-            ("merge", float(merge)),
+        for name, high, hint in (
+            ("change", 4, "0 cuts by importance alone"),
+            ("sharpness", 4, "0 cuts by change alone"),
+            ("merge", 1, "0 keeps states as they are"),
         ):
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, real(name, settings[name], 0, high, hint))
+        router = HeadRouter(profile, route=settings["route"], text_tokens=text_tokens, exponent=0)
+        for name in ("profile", "route", "text_tokens"):
+            object.__setattr__(self, name, getattr(router, name))
 
-    @property
-    def text_tokens(self) -> str:
-        """Whose queries are probed."""
-        return self.router.text_tokens
+    @functools.cached_property
+    def router(self) -> HeadRouter:
+        """What probes and routes."""
+        return HeadRouter(self.profile, route=self.route, text_tokens=self.text_tokens, exponent=0)
 
-    @torch.no_grad()
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens, and the states [k, D], float32, that they get.
 
@@ -145,7 +142,7 @@ def segments(
     """
     if not 1 <= k <= len(states):
         raise UsageError(f"cannot keep {k} of {len(states)} audio tokens; keep 1 to all of them")
-    states = states.to(torch.promote_types(states.dtype, torch.float32))
+    states = states.to(accumulating(states.dtype))
     density = path(states).pow(change) * importance.pow(sharpness).to(states.dtype)
     starts = runs.of_equal_mass(density, k)
     kept = runs.best(importance, starts)

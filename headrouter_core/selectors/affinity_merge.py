@@ -9,8 +9,9 @@ import torch
 
 from headrouter_core import scoring
 from headrouter_core.errors import UsageError
+from headrouter_core.precision import accumulating
 from headrouter_core.selectors import runs
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class AffinityMerge:
     needs: ClassVar[Need] = Need.HIDDEN_STATES
     text_tokens: ClassVar[str] = "all"
 
-    @torch.no_grad()
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens and the states [k, D], float32, that they get.
 
@@ -54,7 +55,7 @@ class AffinityMerge:
         states = view.hidden_states
         if states is None:
             raise UsageError("the view holds no hidden states; affinity_merge needs them")
-        states = states.to(torch.promote_types(states.dtype, torch.float32))
+        states = states.to(accumulating(states.dtype))
         unit = torch.nn.functional.normalize(states, dim=1)
         similarity = torch.linalg.vecdot(unit[1:], unit[:-1])
         # the first token begins a run whatever it is like

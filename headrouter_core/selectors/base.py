@@ -2,16 +2,25 @@
 
 A selector is a small frozen dataclass. The engine (``headrouter_core.pruning``) reads its ``needs``
 and ``text_tokens``, captures only that from the probe layer, and calls it once per row of a
-prefill.
+prefill. Two selectors are equal if their settings are, and their profile is the same object.
 """
 
 from __future__ import annotations
 
 import enum
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+
+from headrouter_core.arguments import floating, shown, whole
+from headrouter_core.errors import UsageError
+from headrouter_core.precision import full_precision
+from headrouter_core.scoring import check_count
+
+Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 class Need(enum.Flag):
@@ -30,7 +39,11 @@ class Need(enum.Flag):
 
 @dataclass(frozen=True)
 class View:
-    """One row of a prefill as a selector sees it; tensors not asked for are ``None``."""
+    """One row of a prefill as a selector sees it; tensors not asked for are ``None``.
+
+    Raises:
+        UsageError: a tensor that has not the shape said here.
+    """
 
     audio_tokens: int
     """N_a of this row."""
@@ -47,9 +60,21 @@ class View:
     rotated_keys: torch.Tensor | None = None
     """[H_kv, N_a, d]."""
     last_attention: torch.Tensor | None = None
-    """[H, N_a], float32."""
+    """[H, N_a], float32 or better."""
     hidden_states: torch.Tensor | None = None
     """[N_a, D]."""
+
+    def __post_init__(self) -> None:
+        audios = whole("audio_tokens", self.audio_tokens, 1)
+        for name, shape in (
+            ("queries", "[H, N_t, d]"),
+            ("keys", f"[H_kv, {audios}, d]"),
+            ("rotated_keys", f"[H_kv, {audios}, d]"),
+            ("last_attention", f"[H, {audios}]"),
+            ("hidden_states", f"[{audios}, D]"),
+        ):
+            if getattr(self, name) is not None:
+                floating(name, getattr(self, name), shape, empty=True)
 
 
 @dataclass(frozen=True)
@@ -82,3 +107,21 @@ class Selector(Protocol):
 
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` (1 <= k <= N_a) of the row's audio tokens."""
+
+
+def choosing(call: Call) -> Call:
+    """Wrap a selector's ``__call__``: no gradients, no autocast, and ``k`` within the audio.
+
+    Raises:
+        UsageError: the view is none, or ``k`` is no whole number from 1 to N_a.
+    """
+
+    @functools.wraps(call)
+    def choose(self: Any, view: View, k: int) -> Selection:
+        if not isinstance(view, View):
+            raise UsageError(f"{self.name} was given {shown(view)}; it must be a View")
+        check_count(k, view.audio_tokens)
+        with torch.no_grad(), full_precision(view.device):
+            return cast(Selection, call(self, view, k))
+
+    return cast(Call, choose)

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import torch
 
+from headrouter_core.arguments import whole
 from headrouter_core.errors import UsageError
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.precision import accumulating
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class DART:
         pivots: P, at least 1.
 
     Raises:
-        UsageError: ``pivots`` below 1.
+        UsageError: ``pivots`` is no whole number from 1 up.
     """
 
     name: ClassVar[str] = "dart"
@@ -45,10 +47,9 @@ class DART:
     pivots: int = 8
 
     def __post_init__(self) -> None:
-        if self.pivots < 1:
-            raise UsageError(f"there are {self.pivots} pivots; dart needs at least 1")
+        object.__setattr__(self, "pivots", whole("pivots", self.pivots, 1))
 
-    @torch.no_grad()
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens from their rotated keys and hidden states.
 
@@ -57,8 +58,6 @@ class DART:
         """
         if view.rotated_keys is None or view.hidden_states is None:
             raise UsageError("the view holds no rotated keys and hidden states; dart needs both")
-        if not 1 <= k <= view.audio_tokens:
-            raise UsageError(f"cannot keep {k} of {view.audio_tokens} audio tokens")
         pivots = _largest(view.rotated_keys, min(self.pivots, k))
         similarity = _cosine(view.hidden_states, pivots)
         chosen, count = [pivots], len(pivots)
@@ -72,14 +71,13 @@ class DART:
 
 def _largest(keys: torch.Tensor, count: int) -> torch.Tensor:
     """Return the ``count`` of [H_kv, N_a, d] keys with the largest L1 norm, largest first."""
-    dtype = torch.promote_types(keys.dtype, torch.float32)
-    norms = keys.abs().sum((0, 2), dtype=dtype)
+    norms = keys.abs().sum((0, 2), dtype=accumulating(keys.dtype))
     return norms.sort(descending=True, stable=True).indices[:count]
 
 
 def _cosine(states: torch.Tensor, pivots: torch.Tensor) -> torch.Tensor:
     """Return the cosine of P pivots to all [N_a, D] states, as [P, N_a]."""
-    states = states.to(torch.promote_types(states.dtype, torch.float32))
+    states = states.to(accumulating(states.dtype))
     unit = torch.nn.functional.normalize(states, dim=1)
     # a broken state counts as a copy: NaN would sort behind the infinity of what is taken
     return (unit[pivots] @ unit.mT).nan_to_num(1)

@@ -9,8 +9,10 @@ from typing import ClassVar
 import torch
 
 from headrouter_core import scoring
+from headrouter_core.arguments import shown
 from headrouter_core.errors import UsageError
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.precision import accumulating
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,9 @@ class Energy:
         loudness: one tensor [N_a] a row, in any unit, several audios of a row one after the other.
             Rows without audio count: theirs is empty. Row n takes entry n modulo their number, so
             that a batch may run again; one entry serves one recording however often it is asked.
+
+    Raises:
+        UsageError: ``loudness`` is no sequence of such tensors.
     """
 
     name: ClassVar[str] = "energy"
@@ -33,7 +38,16 @@ class Energy:
 
     loudness: Sequence[torch.Tensor] = ()
 
-    @torch.no_grad()
+    def __post_init__(self) -> None:
+        if not isinstance(self.loudness, Sequence | torch.Tensor):
+            raise UsageError(f"loudness is {shown(self.loudness)}; give one tensor [N_a] a row")
+        for index, entry in enumerate(self.loudness):
+            real = isinstance(entry, torch.Tensor) and not entry.is_complex()
+            if not real or entry.ndim != 1:
+                raise UsageError(f"loudness {index} is {shown(entry)}; give one tensor [N_a] a row")
+        object.__setattr__(self, "loudness", tuple(self.loudness))
+
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens by the loudness handed in.
 
@@ -49,5 +63,5 @@ class Energy:
                 f"loudness {entry} has shape {list(loudness.shape)} and row {view.sample} has"
                 f" {view.audio_tokens} audio tokens; give one value for each of them"
             )
-        importance = loudness.to(view.device, torch.float32, non_blocking=True)
+        importance = loudness.to(view.device, accumulating(loudness.dtype), non_blocking=True)
         return Selection(scoring.top_k(importance, k), importance)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from headrouter_core import scoring
 from headrouter_core.errors import UsageError
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class FastV:
     needs: ClassVar[Need] = Need.LAST_ATTENTION
     text_tokens: ClassVar[str] = "all"
 
-    @torch.no_grad()
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens from the last token's attention.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from headrouter_core.scoring import frame_indices
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Frame:
     needs: ClassVar[Need] = Need.NOTHING
     text_tokens: ClassVar[str] = "all"
 
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens; all rows of one length get the same."""
         return Selection(kept=frame_indices(view.audio_tokens, k, view.device))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 
 from headrouter_core import routing, scoring
+from headrouter_core.arguments import one_of, real, shown
 from headrouter_core.errors import ProfileMismatchError, UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.recipe import CHOICES
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 #: How head weights are mixed: by the input's spread, by its nearest center, by its spread with the
 #: groups exchanged, or one vector always.
 ROUTES = ("auto", "hard", "swapped", *routing.GROUPS)
+
+#: Weights [3, H] and centers [3] of profiles in use, wherever they were needed. Beside the
+#: selectors, so that these stay plain values: to be copied, compared and sent elsewhere.
+_moved: WeakKeyDictionary[
+    Profile, dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]]
+] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +73,6 @@ class HeadRouter:
     route: str
     text_tokens: str
     exponent: float
-    _moved: dict[tuple[torch.device, torch.dtype], tuple[torch.Tensor, torch.Tensor]] = field(
-        repr=False, compare=False
-    )
 
     def __init__(
         self,
@@ -77,26 +82,18 @@ class HeadRouter:
         text_tokens: str | None = None,
         exponent: float | None = None,
     ) -> None:
-        recipe = profile.recipe
+        recipe = checked(profile).recipe
         text_tokens = recipe.text_tokens if text_tokens is None else text_tokens
         exponent = recipe.prefilter_exponent if exponent is None else exponent
-        if route not in ROUTES:
-            raise UsageError(f"there is no route {route!r}; known are {', '.join(ROUTES)}")
-        if text_tokens not in CHOICES["text_tokens"]:
-            known = ", ".join(CHOICES["text_tokens"])
-            raise UsageError(f"text_tokens is {text_tokens!r}; known are {known}")
-        if not 0 <= exponent <= 1:
-            raise UsageError(f"exponent {exponent} is outside [0, 1]; 0 switches the prefilter off")
         for name, value in (
             ("profile", profile),
-            ("route", route),
-            ("text_tokens", text_tokens),
-            ("exponent", exponent),
-            ("_moved", {}),
+            ("route", one_of("route", route, ROUTES)),
+            ("text_tokens", one_of("text_tokens", text_tokens, CHOICES["text_tokens"])),
+            ("exponent", real("exponent", exponent, 0, 1, "0 switches the prefilter off")),
         ):
             object.__setattr__(self, name, value)
 
-    @torch.no_grad()
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens from its un-rotated queries and keys.
 
@@ -131,7 +128,7 @@ class HeadRouter:
 
     def _route(self, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the three weight vectors [3, H] and the mixing [3], where the spread lives."""
-        weights, centers = self._on(spread.device, spread.dtype)
+        weights, centers = _on(self.profile, spread.device, spread.dtype)
         if self.route in ("auto", "swapped"):
             mixing = routing.mixing(spread, centers, self.profile.bandwidth)
             # reversed, semantic and acoustic change places
@@ -142,11 +139,27 @@ class HeadRouter:
         fixed[routing.GROUPS.index(self.route)] = 1
         return weights, fixed
 
-    def _on(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weights and centers on a device; moved once, and nothing waits for it."""
-        key = device, dtype
-        if key not in self._moved:
-            both = self.profile.weights, self.profile.centers
+
+def checked(profile: Profile) -> Profile:
+    """Return a profile, or raise.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(profile, Profile):
+        raise UsageError(f"profile is {shown(profile)}; pass what load_profile returns")
+    return profile
+
+
+def _on(
+    profile: Profile, device: torch.device, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights and centers on a device; moved once, and nothing waits for it."""
+    places = _moved.setdefault(profile, {})
+    if (device, dtype) not in places:
+        # not of inference mode, even when first used in it: a later context may train
+        with torch.inference_mode(False):
+            both = profile.weights, profile.centers
             weights, centers = (part.to(device, dtype, non_blocking=True) for part in both)
-            self._moved[key] = weights, centers
-        return self._moved[key]
+        places[device, dtype] = weights, centers
+    return places[device, dtype]

@@ -8,8 +8,10 @@ from typing import ClassVar
 import torch
 
 from headrouter_core import scoring
+from headrouter_core.arguments import one_of, whole
 from headrouter_core.errors import UsageError
-from headrouter_core.selectors.base import Need, Selection, View
+from headrouter_core.recipe import CHOICES
+from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Segmentwise:
         text_tokens: whose queries are probed, ``all`` or those ``after`` the last audio token.
 
     Raises:
-        UsageError: ``segments`` below 1.
+        UsageError: ``segments`` is no whole number from 1 up, or other text tokens.
     """
 
     name: ClassVar[str] = "segmentwise"
@@ -42,10 +44,10 @@ class Segmentwise:
     text_tokens: str = "all"
 
     def __post_init__(self) -> None:
-        if self.segments < 1:
-            raise UsageError(f"there are {self.segments} segments; segmentwise needs at least 1")
+        object.__setattr__(self, "segments", whole("segments", self.segments, 1))
+        one_of("text_tokens", self.text_tokens, CHOICES["text_tokens"])
 
-    @torch.no_grad()
+    @choosing
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` of the row's audio tokens from its un-rotated queries and keys.
 
@@ -55,7 +57,7 @@ class Segmentwise:
         if view.queries is None or view.keys is None:
             raise UsageError("the view holds no queries and keys; segmentwise needs both")
         importance = scoring.probe(view.queries, view.keys, view.scale).mean(0)
-        segments = min(self.segments, max(k, 1))
+        segments = min(self.segments, k)
         rank = _rank_in_segment(importance, segments)
         # importance is a mean of probabilities: nothing else reaches 2
         favoured = importance.masked_fill(rank < k // segments, 2)

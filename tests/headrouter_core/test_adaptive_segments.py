@@ -173,7 +173,7 @@ def test_importance_and_routing_are_headrouters():
         ({"sharpness": -0.1}, "sharpness -0.1 is outside"),
         ({"sharpness": float("nan")}, "sharpness nan is outside"),
         ({"merge": 1.1}, "merge 1.1 is outside"),
-        ({"route": "loud"}, "no route 'loud'"),
+        ({"route": "loud"}, "route is 'loud'"),
         ({"text_tokens": "before"}, "text_tokens is 'before'"),
     ],
 )

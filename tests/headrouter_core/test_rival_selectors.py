@@ -212,7 +212,9 @@ def test_energy_takes_the_loudness_of_its_row():
     [
         ([], "no loudness"),
         ([torch.ones(4), torch.ones(3)], r"loudness 1 has shape \[3\] and row 5 has 4 audio"),
-        ([torch.ones(1, 4)], r"shape \[1, 4\]"),
+        ([torch.ones(1, 4)], r"loudness 0 is a torch.float32 tensor \[1, 4\]"),
+        ([[0.5, 0.5]], r"loudness 0 is \[0.5, 0.5\]"),
+        (None, "loudness is None"),
     ],
 )
 def test_loudness_that_does_not_fit_is_refused(loudness, message):
@@ -222,5 +224,5 @@ def test_loudness_that_does_not_fit_is_refused(loudness, message):
 
 @pytest.mark.parametrize(("kind", "name"), [(DART, "pivots"), (Segmentwise, "segments")])
 def test_settings_below_one_are_refused(kind, name):
-    with pytest.raises(UsageError, match=f"0 {name}"):
+    with pytest.raises(UsageError, match=f"{name} is 0; it must be a whole number from 1 up"):
         kind(**{name: 0})

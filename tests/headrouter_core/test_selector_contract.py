@@ -30,6 +30,7 @@ from .bundles import make_profile
 from .exactness import TOLERANCE, shown_logits
 from .masked import dropped_columns, error, masked
 from .test_scoring import Watch
+from .tiny_families import decoder_layers
 from .tiny_models import AUDIO, batch, row, thinker
 from .views import FIELDS, WIDTH, make_view
 
@@ -236,7 +237,7 @@ def test_pruning_equals_a_model_that_cannot_see_what_was_dropped(index):
         if selection.states is not None:
             states |= {(number, c): s for c, s in zip(columns, selection.states, strict=True)}
     reference = model("eager")
-    with masked(reference.model.language_model.layers, 2, dropped, states):
+    with masked(decoder_layers(reference), 2, dropped, states):
         wanted = reference(**inputs).logits
     shown = mask.bool() & ~dropped
     assert error(shown_logits(found, shown), wanted[shown]) < TOLERANCE

@@ -12,6 +12,7 @@ from headrouter_core.errors import ProfileMismatchError, UsageError
 from headrouter_core.profile import Recipe
 from headrouter_core.selectors import Frame, HeadRouter, Random
 from headrouter_core.selectors.base import Need, View
+from headrouter_core.selectors.headrouter import _on
 
 from . import reference
 from .bundles import make_profile
@@ -157,9 +158,9 @@ def test_a_view_without_queries_or_keys_is_refused(missing):
 def test_the_profile_is_moved_to_a_device_once():
     selector = HeadRouter(PROFILE)
     selector(make_view(10), 3)
-    first = selector._on(torch.device("cpu"), torch.float32)
-    selector(make_view(20), 3)
-    assert selector._on(torch.device("cpu"), torch.float32) is first
+    first = _on(PROFILE, torch.device("cpu"), torch.float32)
+    replace(selector, route="hard")(make_view(20), 3)
+    assert _on(PROFILE, torch.device("cpu"), torch.float32) is first
 
 
 def test_choosing_is_not_differentiated():
