@@ -9,8 +9,9 @@ import torch
 
 from headrouter_core.arguments import shown
 from headrouter_core.capture import Capture
-from headrouter_core.errors import PruningError, SelectionError
+from headrouter_core.errors import PruningError, SelectionError, UsageError
 from headrouter_core.precision import full_precision
+from headrouter_core.profile import Profile
 from headrouter_core.prompt import Row
 from headrouter_core.routing import GROUPS
 from headrouter_core.selectors.base import Need, Selection, Selector, View
@@ -74,6 +75,31 @@ def choose(selector: Selector, row: Row, view: View, width: int) -> Selection:
         selection = selector(view, row.kept)
     check_shapes(selector, row, selection, view.device, width)
     return selection
+
+
+def check_selector(selector: object) -> None:
+    """Raise unless ``selector`` is one, made and not just named.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    sound = (
+        not isinstance(selector, type)
+        and callable(selector)
+        and isinstance(getattr(selector, "name", None), str)
+        and isinstance(getattr(selector, "needs", None), Need)
+        and isinstance(getattr(selector, "text_tokens", None), str)
+    )
+    if sound:
+        return
+    hint = "one has name, needs and text_tokens, and is called with a view and k"
+    if isinstance(selector, type):
+        hint = f"make one: {selector.__name__}(...)"
+    elif isinstance(selector, str):
+        hint = f"make one: get_selector({selector!r})(...)"
+    elif isinstance(selector, Profile):
+        hint = "make one of the profile: HeadRouter(profile)"
+    raise UsageError(f"selector is {shown(selector)}, which is no selector; {hint}")
 
 
 def nothing(device: torch.device) -> Selection:

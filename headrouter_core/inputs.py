@@ -16,7 +16,7 @@ from torch import nn
 
 from headrouter_core import families
 from headrouter_core.beginning import Beginning
-from headrouter_core.choice import check_indices, choose_each, entry
+from headrouter_core.choice import check_indices, check_selector, choose_each, entry
 from headrouter_core.columns import Lease
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
@@ -85,6 +85,7 @@ def prune_inputs(
         SelectionError: the selector broke its contract.
         PruningError: the prompts cannot be read, or are longer than a sliding window.
     """
+    check_selector(selector)
     anatomy = families.locate(model)
     layer = default_layer(selector) if layer is None else layer
     anatomy.check_layer(layer)

@@ -35,7 +35,9 @@ class ModelInfo:
 
 
 def fingerprint(projections: Iterable[tuple[torch.Tensor, torch.Tensor | None]]) -> str | None:
-    """Return the sha256 of a probe layer's query and key projections, or None if quantised.
+    """Return the sha256 of a probe layer's query and key projections, or None.
+
+    None where there is nothing to compare: weights that are quantised, sharded or offloaded.
 
     Weights are rounded to bfloat16, so the digest does not depend on the device, nor on whether a
     bfloat16 checkpoint was loaded in bfloat16 or float32. (float16 cannot hold the smallest
@@ -51,11 +53,26 @@ def fingerprint(projections: Iterable[tuple[torch.Tensor, torch.Tensor | None]])
             if tensor is None:
                 digest.update(f"{name} none\n".encode())
                 continue
-            if tensor.is_meta or tensor.dtype not in _COMPARABLE:
+            if not comparable(tensor):
                 return None
             digest.update(f"{name} {'x'.join(map(str, tensor.shape))}\n".encode())
             digest.update(_bfloat16_bytes(tensor))
     return digest.hexdigest()
+
+
+def comparable(tensor: object) -> bool:
+    """Whether all values of a tensor are at hand, as floats.
+
+    Subclasses (of torchao, bitsandbytes, DTensor) hold codes, or a part, and need not know how to
+    slice or copy.
+    """
+    return (
+        isinstance(tensor, torch.Tensor)
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and not tensor.is_meta
+        and tensor.layout == torch.strided
+        and tensor.dtype in _COMPARABLE
+    )
 
 
 def _bfloat16_bytes(tensor: torch.Tensor) -> bytes:

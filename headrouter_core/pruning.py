@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from headrouter_core import families
+from headrouter_core.choice import check_selector
 from headrouter_core.engine import Engine
 from headrouter_core.errors import PruningError, UsageError
 from headrouter_core.families.base import Family
@@ -56,13 +57,14 @@ def prune(
         The trace: one entry a row of each prefill, in order.
 
     Raises:
-        UsageError: ratio or layer out of range, or the model is being pruned already.
+        UsageError: no selector, ratio or layer out of range, or the model is being pruned already.
         UnsupportedModelError: the architecture cannot be pruned exactly.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
         SelectionError: the selector broke its contract.
         PruningError: a forward cannot be pruned exactly; or, on closing, nothing was pruned of the
             audio that was seen. No error of the ``with`` block is ever masked.
     """
+    check_selector(selector)
     anatomy = families.locate(model)
     layer = default_layer(selector) if layer is None else layer
     anatomy.check_layer(layer)

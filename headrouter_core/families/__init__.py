@@ -7,7 +7,8 @@ import os
 from torch import nn
 from transformers import PreTrainedConfig
 
-from headrouter_core.errors import UnsupportedModelError
+from headrouter_core.arguments import shown
+from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import (
     gemma,
     muse_spark,
@@ -59,8 +60,14 @@ def family_of(model: nn.Module) -> Family:
     """Return the family of a model.
 
     Raises:
+        UsageError: it is no module.
         UnsupportedModelError: no known family has this architecture.
     """
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"model is {shown(model)}, which is no model; pass what from_pretrained of its class"
+            " returned (of a pipeline, its .model)"
+        )
     config = getattr(unwrap(model), "config", None)
     model_type = getattr(config, "model_type", None)
     for family in FAMILIES:
@@ -78,6 +85,7 @@ def locate(model: nn.Module) -> Anatomy:
     """Find layers, projections and audio token ids of a loaded model.
 
     Raises:
+        UsageError: it is no module.
         UnsupportedModelError: the architecture is not known, or a part cannot be pruned.
     """
     return family_of(model).locate(unwrap(model))

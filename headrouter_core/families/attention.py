@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from headrouter_core.model_info import comparable
+
 
 @dataclass(frozen=True, eq=False)
 class Projection:
@@ -35,13 +37,16 @@ class Projection:
     def weight(self) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         """Return weight and bias of the projection; ``None`` where they are not all there is to it.
 
-        Quantised layers pack their weight, or make a method of it; adapters (LoRA) add their own.
+        Quantised layers pack their weight, make a method of it, or a tensor of their own; shards
+        are a part of it; adapters (LoRA) add their own.
         """
         if {name for name, _ in self.linear.named_parameters()} - {"weight", "bias"}:
             return None
         weight, bias = getattr(self.linear, "weight", None), getattr(self.linear, "bias", None)
         rows = slice(self.first, self.first + self.heads * self.head_dim)
-        if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or len(weight) < rows.stop:
+        if not all(part is None or comparable(part) for part in (weight, bias)):
+            return None
+        if weight is None or weight.ndim != 2 or len(weight) < rows.stop:
             return None
         return weight[rows], None if bias is None else bias[rows]
 

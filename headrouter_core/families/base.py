@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from headrouter_core.arguments import whole
 from headrouter_core.errors import UsageError
 from headrouter_core.families import discovery
 from headrouter_core.families.attention import Attention
@@ -95,7 +96,7 @@ class Anatomy:
         Raises:
             UsageError: it cannot; the message says where it can.
         """
-        depth = len(self.layers)
+        layer, depth = whole("layer", layer), len(self.layers)
         # keys that are lent to later layers must be as short as these are; transformers before 5.23
         # marks lenders of Gemma 4 Unified, where nobody borrows
         marked = [index for index, part in enumerate(self.attentions) if part.lends_keys]

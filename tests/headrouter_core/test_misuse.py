@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from headrouter_core import routing, scoring
+from headrouter_core import families, routing, scoring
 from headrouter_core.errors import SelectionError, UsageError
+from headrouter_core.inputs import prune_inputs
+from headrouter_core.prefix import capture
 from headrouter_core.pruning import prune
 from headrouter_core.selectors import (
     DART,
     AdaptiveSegments,
     Energy,
+    Frame,
     HeadRouter,
     Random,
     Segmentwise,
@@ -24,7 +27,9 @@ from headrouter_core.selectors import (
 from headrouter_core.selectors.base import Need, Selection, View
 
 from .bundles import make_profile
+from .test_profile import Foreign
 from .test_selector_contract import PROFILE, every_selector, make_selectors
+from .tiny_families import decoder_layers
 from .tiny_models import batch, row, thinker
 from .views import make_view
 
@@ -205,3 +210,83 @@ def test_what_a_selector_may_not_return(make, found):
     ):
         model(**ONE)
     assert model(**ONE).logits.isfinite().all()
+
+
+class Pipeline:
+    """What people hold in their hands: it has a model, and is none."""
+
+    model = None
+    config = ONE
+
+
+@pytest.mark.parametrize(
+    "model", [None, "tiny-omni", Pipeline(), torch.nn.Linear, ONE, torch.ones(2)]
+)
+def test_models_that_are_none(model):
+    for call in (
+        lambda: prune(model, Frame(), 0.6).__enter__(),
+        lambda: prune_inputs(model, ONE, Frame(), 0.6),
+        lambda: capture(model, ONE, 2),
+        lambda: families.model_info(model, 2),
+    ):
+        with pytest.raises(UsageError, match=r"model is .*, which is no model"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("selector", "hint"),
+    [
+        ("headrouter", r"'headrouter', .* get_selector\('headrouter'\)"),
+        (HeadRouter, r"the class HeadRouter, .* HeadRouter\(\.\.\.\)"),
+        (PROFILE, r"HeadRouter\(profile\)"),
+        (None, "None, which is no selector; one has name"),
+        (lambda view, k: None, "one has name, needs and text_tokens"),
+        (0.6, "0.6, which is no selector"),
+    ],
+)
+def test_selectors_that_are_none(selector, hint):
+    model = thinker()
+    for call in (
+        lambda: prune(model, selector, 0.6).__enter__(),
+        lambda: prune_inputs(model, ONE, selector, 0.6),
+    ):
+        with pytest.raises(UsageError, match=hint):
+            call()
+
+
+@pytest.mark.parametrize("layer", ["2", True, 2.0, [2], torch.tensor(2), math.nan])
+def test_layers_that_are_no_numbers(layer):
+    model = thinker()
+    for call in (
+        lambda: prune(model, Frame(), 0.6, layer).__enter__(),
+        lambda: prune_inputs(model, ONE, Frame(), 0.6, layer),
+        lambda: capture(model, ONE, layer),
+        lambda: families.model_info(model, layer),
+    ):
+        with pytest.raises(UsageError, match=r"layer is .*; it must be a whole number"):
+            call()
+
+
+@pytest.mark.parametrize("ratio", ["a", None, math.nan, torch.tensor(0.6), True, [0.6], 1, -0.1])
+def test_ratios_of_contexts(ratio):
+    model = thinker()
+    for call in (
+        lambda: prune(model, Frame(), ratio).__enter__(),
+        lambda: prune_inputs(model, ONE, Frame(), ratio),
+    ):
+        with pytest.raises(UsageError, match="ratio"):
+            call()
+
+
+def test_weights_of_a_foreign_kind_are_warned_of():
+    model = thinker()
+    profile = make_profile(model=families.model_info(model, 2))
+    projection = decoder_layers(model)[1].self_attn.q_proj
+    projection.weight = torch.nn.Parameter(Foreign.of(projection.weight), requires_grad=False)
+    assert families.model_info(model, 2).fingerprint is None
+    with (
+        pytest.warns(UserWarning, match="weights cannot be compared"),
+        pytest.raises(NotImplementedError, match="foreign tensor"),  # its own, in the forward
+        prune(model, HeadRouter(profile), 0.6),
+    ):
+        model(**ONE)

@@ -303,12 +303,29 @@ def test_fingerprint_tells_weights_apart():
     assert len({fingerprint(variant) for variant in variants}) == len(variants)
 
 
+class Foreign(torch.Tensor):
+    """A weight as torchao's and DTensor's are: it says it is of floats, and can do nothing."""
+
+    @staticmethod
+    def of(values):
+        return torch.Tensor._make_wrapper_subclass(Foreign, values.shape, dtype=values.dtype)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:  # nn.Parameter asks for it
+            return args[0]
+        raise NotImplementedError(f"{func} of a foreign tensor")
+
+
 @pytest.mark.parametrize(
     "weight",
     [
         torch.ones(2, 2, dtype=torch.uint8),
         torch.empty(2, 2, device="meta"),
         torch.ones(2, 2).to(torch.float8_e4m3fn),
+        torch.ones(2, 2).to_sparse(),
+        Foreign.of(torch.ones(2, 2)),
+        torch.nn.Parameter(Foreign.of(torch.ones(2, 2))),
     ],
 )
 def test_quantised_weights_have_no_fingerprint(weight):
