@@ -29,6 +29,7 @@ from benchmarks.shapes import SHAPES, TOKENS_PER_SECOND, Shape
 from calibrate.console import say
 from headrouter_core import Selector, __version__, prune
 from headrouter_core.pruning import DEFAULT_LAYER
+from headrouter_core.writing import write
 
 RESULTS = Path(__file__).parent / "results" / "footprint.json"
 MODELS = ("qwen2.5-omni-3b", "qwen2.5-omni-7b")
@@ -141,7 +142,7 @@ def main() -> None:
         model = models.random_thinker(shape, META, seed=0)
         document["models"][name] = [measure(shape, model, seconds) for seconds in SECONDS]
         say(f"{name}: done")
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write(RESULTS, (json.dumps(document, indent=1) + "\n").encode(), force=True)
     Console(width=100).print(table(document))
 
 

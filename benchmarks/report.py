@@ -23,6 +23,7 @@ from calibrate.placement import choose_device
 from headrouter_core import UsageError, __version__
 from headrouter_core.pruning import DEFAULT_LAYER
 from headrouter_core.scoring import exact_ratio
+from headrouter_core.writing import write
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def run(options: Options, output: Path) -> None:
     for seconds in lengths:
         document["lengths"].append(_measure(bench, seconds, ratios, chosen))
         document["complete"] = len(document["lengths"]) == len(lengths)
-        output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write(output, (json.dumps(document, indent=1) + "\n").encode(), force=True)
     tables.show(document)
 
 

@@ -14,10 +14,11 @@ from rich.text import Text
 
 from calibrate import inspection_tables as tables
 from calibrate.heldout import verdicts
-from calibrate.outputs import claim
+from calibrate.outputs import claim_plot
 from headrouter_core import load_profile
 from headrouter_core.profile import Profile
 from headrouter_core.routing import GROUPS
+from headrouter_core.writing import write
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
@@ -95,12 +96,12 @@ def show(profile: Profile, title: str, console: Console) -> None:
 
 def run(name: str, *, plot: Path | None, force: bool, as_json: bool) -> None:
     """The command: load, draw, and print as text or as one JSON object."""
-    claim(plot, force=force, inputs=[Path(name)])
+    claim_plot(plot, force=force, inputs=[Path(name)])
     profile = load_profile(name)
     if plot is not None:
         from calibrate.profile_plot import draw
 
-        draw(profile, plot)
+        write(plot, draw(profile), force=force)
     if as_json:
         typer.echo(json.dumps(to_json(profile)))
         return

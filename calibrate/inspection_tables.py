@@ -123,12 +123,15 @@ def ablation_table(profile: Profile) -> RenderableType:
 def results_table(results: dict[str, Any]) -> RenderableType:
     """The held-out report: losses, accuracies, and a plain sentence for each comparison."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    for name in ("ratio", "unpruned", *METHODS):
+    methods = list(next(iter(results["ratios"].values()))["nll"])
+    # the order of the report, then what else another version compared
+    methods.sort(key=lambda name: METHODS.index(name) if name in METHODS else len(METHODS))
+    for name in ("ratio", "unpruned", *methods):
         table.add_column(name, justify="right")
     whole = results["unpruned"]
     for ratio, entry in results["ratios"].items():
         cells = [(whole["nll"], whole["accuracy"])]
-        cells += [(entry["nll"][name], entry["accuracy"][name]) for name in METHODS]
+        cells += [(entry["nll"][name], entry["accuracy"][name]) for name in methods]
         table.add_row(ratio, *(f"{nll:.3f} ({accuracy:.1%})" for nll, accuracy in cells))
     heading = (
         f"On {results['samples']} samples that took no part: NLL in nats/token (exact answers)"

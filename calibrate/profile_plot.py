@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+import warnings
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from headrouter_core.routing import GROUPS
 COLOURS = {"semantic": "#2f6db3", "uniform": "#8a8a8a", "acoustic": "#e07b1a"}
 
 
-def draw(profile: Profile, path: Path) -> None:
-    """Write the picture: on top the mean selectivity of each head per task (paper Fig. 5), below
-    the spread of each group's samples with the three Gaussians of the router.
+def draw(profile: Profile) -> bytes:
+    """Return the picture, a PNG file.
+
+    On top the mean selectivity of each head per task (paper Fig. 5), below the spread of each
+    group's samples with the three Gaussians of the router.
     """
     from matplotlib.figure import Figure
 
@@ -23,7 +26,12 @@ def draw(profile: Profile, path: Path) -> None:
     _heatmap(figure, top, profile)
     _densities(bottom, profile)
     figure.suptitle(f"{profile.model.id}: layer {profile.model.probe_layer}", fontsize=12)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # tasks may be in scripts that the font lacks: boxes are drawn, and that is enough said
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _heatmap(figure, axes, profile: Profile) -> None:

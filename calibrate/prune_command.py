@@ -25,11 +25,12 @@ from calibrate.prune_request import Request
 from calibrate.prune_result import Result, to_bytes, to_json
 from calibrate.prune_text import describe
 from calibrate.selecting import build_selector, takes_profile
-from headrouter_core import bundle, prune
+from headrouter_core import prune
 from headrouter_core.errors import HeadRouterError, PruningError
 from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
 from headrouter_core.selectors import Selector, get_selector
+from headrouter_core.writing import write
 
 QUESTION = "Transcribe the audio."
 #: What tiny-omni is asked unless a question is given, and what it should not be asked.
@@ -138,12 +139,12 @@ def _prune(request: Request, method: Method, loaded: Loaded, path: Path) -> Resu
 
 def _deliver_one(request: Request, result: Result) -> None:
     if request.output is not None:
-        bundle.write(request.output, to_bytes(result), force=request.force)
+        write(request.output, to_bytes(result), force=request.force)
         say(f"wrote {request.output}")
     if request.plot is not None:
         from calibrate.prune_plot import draw  # matplotlib is slow to import
 
-        bundle.write(request.plot, draw(result), force=request.force)
+        write(request.plot, draw(result), force=request.force)
         say(f"wrote {request.plot}")
     _show(describe(result) if not request.as_json else _dump(to_json(result)))
 

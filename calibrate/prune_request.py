@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibrate.models import EMBEDDED
-from calibrate.outputs import claim
+from calibrate.outputs import claim, claim_plot
 from headrouter_core.errors import UsageError
 from headrouter_core.scoring import exact_ratio
 from headrouter_core.selectors import get_selector
@@ -47,8 +47,6 @@ class Request:
             raise UsageError(f"{written[0]} can hold one recording and {len(self.audio)} are given")
         if len({path.resolve() for path in written}) < len(written):
             raise UsageError(f"{written[0]} is given twice; --output and --plot are two files")
-        if self.plot is not None and self.plot.suffix.lower() != ".png":
-            raise UsageError(f"{self.plot}: plots are PNG files; give a name that ends in .png")
         inputs = [*self.audio, *([Path(self.profile)] if self.profile else [])]
-        for path in written:
-            claim(path, force=self.force, inputs=inputs)
+        claim(self.output, force=self.force, inputs=inputs)
+        claim_plot(self.plot, force=self.force, inputs=inputs)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from headrouter_core.writing import write
+
 RESULTS = Path(__file__).with_name("exactness.json")
 
 _HEAD = """# Families and exactness
@@ -78,7 +80,7 @@ def _number(error: float) -> str:
 def main() -> None:
     """Write docs/families.md."""
     text = document(json.loads(RESULTS.read_text("utf-8")))
-    RESULTS.with_name("families.md").write_text(text, "utf-8")
+    write(RESULTS.with_name("families.md"), text.encode(), force=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from calibrate.cli import app
+from headrouter_core.writing import write
 
 _COMMANDS = ("", "calibrate", "inspect", "prune", "evaluate", "report", "families")
 #: Width of the help, whatever terminal it is made on.
@@ -28,4 +29,4 @@ def document() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("help.md").write_text(document(), encoding="utf-8")
+    write(Path(__file__).with_name("help.md"), document().encode(), force=True)

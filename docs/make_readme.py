@@ -12,6 +12,7 @@ from pathlib import Path
 from calibrate.heldout import METHODS, verdicts
 from docs.results_table import results_section
 from headrouter_core.profile import Profile
+from headrouter_core.writing import write
 from tiny_omni.card import RESULTS, accuracy_table
 
 ROOT = Path(__file__).parent.parent
@@ -99,8 +100,8 @@ def _interval(interval: list[float] | None) -> str:
 def main() -> None:
     """Write README.md and the profile's card."""
     path = ROOT / "README.md"
-    path.write_text(readme(path.read_text("utf-8")), "utf-8")
-    PROFILE.with_suffix(".md").write_text(card(Profile.load(PROFILE)), "utf-8")
+    write(path, readme(path.read_text("utf-8")).encode(), force=True)
+    write(PROFILE.with_suffix(".md"), card(Profile.load(PROFILE)).encode(), force=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from docs.results_table import FOLDERS
+from headrouter_core.writing import write
 
 PLOTS = {
     "scenes-10s": (
@@ -33,7 +34,7 @@ def keep(evaluation: Path, folder: Path) -> None:
     plots.mkdir(parents=True, exist_ok=True)
     # no date in the archive: equal results make equal files
     packed = gzip.compress((evaluation / "results.json").read_bytes(), mtime=0)
-    (folder / "results.json.gz").write_bytes(packed)
+    write(folder / "results.json.gz", packed, force=True)
     shutil.copy(evaluation / "timing.json", folder)
     for name in PLOTS[folder.name]:
         shutil.copy(evaluation / "plots" / f"{name}.png", plots)

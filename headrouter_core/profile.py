@@ -6,7 +6,8 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 
 import torch
 
-from headrouter_core import bundle, schema
+from headrouter_core import bundle, report_schema, schema
 from headrouter_core._version import __version__
 from headrouter_core.checks import check_keys
 from headrouter_core.errors import ProfileError, ProfileMismatchError
 from headrouter_core.model_info import ModelInfo, fingerprint
 from headrouter_core.recipe import Recipe
 from headrouter_core.routing import GROUPS
+from headrouter_core.writing import write
 
 __all__ = ["ModelInfo", "Profile", "Recipe", "fingerprint"]
 
@@ -34,7 +36,9 @@ _STRUCTURE = ("family", "layers", "kv_heads", "head_dim")
 class Profile:
     """A checked profile: an object of this class is sound, and so is every file it writes.
 
-    Tensors are copied to the CPU, metadata is copied by way of JSON.
+    Tensors are copied to the CPU, and handed out as copies: nobody can write into the profile's
+    own. Metadata is copied by way of JSON; what is done to ``calibration``, ``versions`` and
+    ``results`` afterwards reaches neither pruning nor a file.
 
     Raises:
         ProfileError: a tensor or field is missing, unknown, or holds what no profile may hold.
@@ -52,21 +56,31 @@ class Profile:
     """What was measured on samples that took no part in any choice."""
     version: str = __version__
     """Version of headrouter that made the profile."""
+    _content: bytes = field(init=False, repr=False)
+    """The file; made once, of what was checked."""
 
     def __post_init__(self) -> None:
-        metadata = json.loads(bundle.canonical_json(self.metadata()))
+        metadata = json.loads(bundle.canonical_json(self._sections()))
         schema.check_sections(metadata)
         schema.check_model(self.model, self.recipe)
         schema.check_calibration(metadata["calibration"], self.model)
+        report_schema.check_results(metadata["results"])
         for name in ("calibration", "versions", "results"):
             object.__setattr__(self, name, metadata[name])
-        # copied, so that no later write to the caller's tensors reaches a checked profile
-        tensors = {name: value.detach().cpu().clone() for name, value in self.tensors.items()}
+        object.__setattr__(self, "recipe", Recipe.from_dict(metadata["recipe"]))
         sizes = schema.tensor_sizes(self.model, self.recipe, self.calibration)
-        schema.check_tensors(tensors, sizes)
-        object.__setattr__(self, "tensors", tensors)
+        schema.check_layout(bundle.layout_of(self.tensors), sizes)
+        tensors = {name: value.detach().cpu().clone() for name, value in self.tensors.items()}
+        schema.check_values(tensors)
+        object.__setattr__(self, "tensors", _Copies(tensors))
+        object.__setattr__(self, "_content", bundle.to_bytes(tensors, metadata))
+        if len(self._content) > bundle.MAX_BYTES:
+            raise ProfileError(
+                f"the profile would be {len(self._content)} bytes long, and the longest has"
+                f" {bundle.MAX_BYTES}; calibrate on fewer samples"
+            )
 
-    @cached_property
+    @property
     def weights(self) -> torch.Tensor:
         """Head weights [3, H], float32: semantic, uniform, acoustic."""
         return torch.stack([self.tensors[f"weights.{group}"] for group in GROUPS])
@@ -82,7 +96,11 @@ class Profile:
         return self.tensors["bandwidth"].item()
 
     def metadata(self) -> dict[str, Any]:
-        """Return what stands in the file beside the tensors."""
+        """Return a copy of what stands in the file beside the tensors, but for the checksum."""
+        copy: dict[str, Any] = json.loads(bundle.canonical_json(self._sections()))
+        return copy
+
+    def _sections(self) -> dict[str, Any]:
         model = asdict(self.model)
         return {
             "schema": schema.SCHEMA,
@@ -97,41 +115,54 @@ class Profile:
     @cached_property
     def digest(self) -> str:
         """The sha256 of the file that :meth:`save` writes."""
-        return hashlib.sha256(self._to_bytes()).hexdigest()
+        return hashlib.sha256(self._content).hexdigest()
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the profile to ``path`` in one step; equal content gives equal bytes.
 
         Raises:
-            UsageError: ``path`` exists and ``force`` is not given, or its folder does not exist.
+            UsageError: ``path`` exists and ``force`` is not given, or no file can be made there.
             HeadRouterError: the system refuses to write.
         """
-        bundle.write(Path(path), self._to_bytes(), force=force)
+        write(Path(path), self._content, force=force)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Profile:
-        """Read and check the profile at ``path``.
+        """Read and check the profile at ``path``; warn of one without a checksum.
 
         Raises:
             ProfileError: naming the file, the field and the value.
         """
         try:
-            return cls._from_bundle(*bundle.read(Path(path)))
+            file = bundle.read(Path(path))
+            profile = cls._from_bundle(file)
         except ProfileError as error:
             raise ProfileError(f"{os.fspath(path)}: {error}") from error
+        if file.checksum is None:
+            warnings.warn(
+                f"{os.fspath(path)} has no checksum, so damage would not be noticed; it is of an"
+                " older headrouter: calibrate again, or load it and save it",
+                stacklevel=2,
+            )
+        return profile
 
     @classmethod
-    def _from_bundle(
-        cls, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
-    ) -> Profile:
+    def _from_bundle(cls, file: bundle.Bundle) -> Profile:
+        metadata = file.metadata
         schema.check_sections(metadata)
         model, calibration = metadata["model"], metadata["calibration"]
         check_keys("model", model, _MODEL_KEYS)
         check_keys("calibration", calibration, schema.CALIBRATION_KEYS, more=True)
+        info = ModelInfo(**model, dtype=calibration["dtype"])
+        recipe = Recipe.from_dict(metadata["recipe"])
+        schema.check_model(info, recipe)
+        schema.check_calibration(calibration, info)
+        # before any tensor is read: a header can promise far more than a profile holds
+        schema.check_layout(file.layout, schema.tensor_sizes(info, recipe, calibration))
         return cls(
-            tensors=tensors,
-            model=ModelInfo(**model, dtype=calibration["dtype"]),
-            recipe=Recipe.from_dict(metadata["recipe"]),
+            tensors=file.tensors(),
+            model=info,
+            recipe=recipe,
             calibration=calibration,
             versions=metadata["versions"],
             results=metadata["results"],
@@ -194,8 +225,21 @@ class Profile:
     def _comparable(self, info: ModelInfo) -> bool:
         return None not in (info.fingerprint, self.model.fingerprint)
 
-    def _to_bytes(self) -> bytes:
-        return bundle.to_bytes(self.tensors, self.metadata())
+
+class _Copies(Mapping[str, torch.Tensor]):
+    """Tensors of which every reader gets a copy."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._tensors[name].clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def _calibrate(info: ModelInfo) -> str:

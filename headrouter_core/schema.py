@@ -5,6 +5,7 @@ Everything here raises :class:`ProfileError`. The recipe checks itself.
 
 from __future__ import annotations
 
+import math
 import ntpath
 import posixpath
 import reprlib
@@ -13,10 +14,21 @@ from typing import Any
 
 import torch
 
-from headrouter_core.checks import check_keys, is_real, is_sha256, is_whole, require
+from headrouter_core.bundle import Layout
+from headrouter_core.checks import (
+    LONGEST_NAME,
+    check_keys,
+    entries,
+    is_name,
+    is_real,
+    is_sha256,
+    is_whole,
+    require,
+)
 from headrouter_core.errors import ProfileError
 from headrouter_core.model_info import ModelInfo
 from headrouter_core.recipe import Recipe
+from headrouter_core.report_schema import check_pair
 from headrouter_core.routing import GROUPS
 
 #: The newest schema that this version reads, and the one that it writes.
@@ -54,8 +66,23 @@ TENSORS: dict[str, tuple[torch.dtype, tuple[str | int, ...]]] = {
     "calibration.ablation_stderr": (torch.float32, ("A", "T", "R", "H")),
 }
 
+#: Least and greatest value of tensors whose unit bounds them; selectivities lie in [0, 1] up to
+#: float32 rounding, and so do their deviations and everything measured in these.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "centers": (0, 1),
+    "bandwidth": (1e-9, 1e3),
+    "calibration.selectivity": (-1e-3, 1 + 1e-3),
+    "calibration.spread": (0, 1),
+    "calibration.audio_tokens": (1, 2**53),
+    "calibration.ablation_stderr": (0, torch.finfo(torch.float32).max),
+}
+
 #: How far the sum of a weight vector may lie from 1.
 WEIGHT_TOLERANCE = 1e-4
+
+#: Most heads, and most tasks: what a table or a picture can show, and several times what models and
+#: calibrations have.
+MAX_HEADS, MAX_TASKS = 1024, 256
 
 
 def check_sections(metadata: Mapping[str, Any]) -> None:
@@ -68,23 +95,27 @@ def check_sections(metadata: Mapping[str, Any]) -> None:
             " upgrade headrouter (pip install --upgrade headrouter)"
         )
     check_keys("metadata", metadata, SECTIONS)
-    require(isinstance(metadata["version"], str), "version", metadata["version"], "a string")
+    require(is_name(metadata["version"]), "version", metadata["version"], "a version")
     for name in ("versions", "results"):
         check_keys(name, metadata[name], (), more=True)
+    for name, version in entries("versions", metadata["versions"]):
+        require(is_name(version), name, version, "a version")
 
 
 def check_model(model: ModelInfo, recipe: Recipe) -> None:
     """Raise where the model section holds what no model has, or does not fit the recipe."""
     for name in ("id", "family", "dtype"):
         value = getattr(model, name)
-        require(isinstance(value, str) and value != "", f"model.{name}", value, "a name")
+        require(is_name(value), f"model.{name}", value, f"a name of at most {LONGEST_NAME} letters")
     for name in ("layers", "heads", "kv_heads", "head_dim"):
         value = getattr(model, name)
         require(is_whole(value, 1), f"model.{name}", value, "a whole number from 1 up")
+    most = model.heads <= MAX_HEADS
+    require(most, "model.heads", model.heads, f"at most {MAX_HEADS}")
     portable = not (posixpath.isabs(model.id) or ntpath.isabs(model.id))
     require(portable, "model.id", model.id, "a Hub id or a folder's name, not an absolute path")
     revision, mark = model.revision, model.fingerprint
-    require(revision is None or isinstance(revision, str), "model.revision", revision, "a commit")
+    require(revision is None or is_name(revision), "model.revision", revision, "a commit")
     require(mark is None or is_sha256(mark), "model.fingerprint", mark, "64 hexadecimal digits")
     divides = model.heads % model.kv_heads == 0
     require(divides, "model.kv_heads", model.kv_heads, f"a divisor of the {model.heads} heads")
@@ -100,7 +131,7 @@ def check_calibration(calibration: Mapping[str, Any], model: ModelInfo) -> None:
     check_keys("calibration", calibration, CALIBRATION_KEYS, more=True)
     for name in ("dtype", "device", "attention", "decoder"):
         value = calibration[name]
-        require(isinstance(value, str), f"calibration.{name}", value, "a string")
+        require(is_name(value), f"calibration.{name}", value, "a name")
     for name in ("samples", "sample_tasks", "tasks"):
         value = calibration[name]
         names = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
@@ -115,6 +146,8 @@ def check_calibration(calibration: Mapping[str, Any], model: ModelInfo) -> None:
     valid = isinstance(ratios, list) and all(is_real(ratio) and ratio < 1 for ratio in ratios)
     require(valid, "calibration.ratios", ratios, "a list of numbers in [0, 1)")
     _check_tasks(calibration)
+    for name, interval in entries("calibration.intervals", calibration.get("intervals", {})):
+        check_pair(name, interval)
 
 
 def _check_tasks(calibration: Mapping[str, Any]) -> None:
@@ -123,6 +156,9 @@ def _check_tasks(calibration: Mapping[str, Any]) -> None:
     each = len(sample_tasks) == len(samples)
     require(each, "calibration.sample_tasks", sample_tasks, f"{len(samples)} long, one a sample")
     require(len(set(tasks)) == len(tasks), "calibration.tasks", tasks, "free of repetition")
+    shown = len(tasks) <= MAX_TASKS and all(map(is_name, tasks))
+    wanted = f"at most {MAX_TASKS} names of at most {LONGEST_NAME} letters"
+    require(shown, "calibration.tasks", tasks, wanted)
     foreign = sorted(set(sample_tasks) - set(tasks))
     require(not foreign, "calibration.sample_tasks", foreign, "in calibration.tasks")
     check_keys("calibration.groups", groups, tasks)
@@ -144,21 +180,26 @@ def tensor_sizes(
     }
 
 
-def check_tensors(tensors: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> None:
-    """Raise unless the tensors are exactly those of :data:`TENSORS`, with sensible values."""
-    check_keys("the bundle", tensors, tuple(TENSORS))
+def check_layout(layout: Layout, sizes: Mapping[str, int]) -> None:
+    """Raise unless names, dtypes and shapes are exactly those of :data:`TENSORS`."""
+    check_keys("the bundle", layout, tuple(TENSORS))
     for name, (dtype, axes) in TENSORS.items():
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in axes]
-        tensor = tensors[name]
-        found, wanted = f"{tensor.dtype} {list(tensor.shape)}", f"{dtype} {shape}"
-        if found != wanted:
-            raise ProfileError(f"{name} is {found}; it must be {wanted}")
+        found = f"{layout[name][0]} {list(layout[name][1])}"
+        if found != f"{dtype} {shape}":
+            raise ProfileError(f"{name} is {found[:80]}; it must be {dtype} {shape}")
+
+
+def check_values(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise where a tensor holds what none of its kind can hold."""
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise ProfileError(f"{name} holds NaN or infinity; calibrate again")
+        low, high = BOUNDS.get(name, (-math.inf, math.inf))
+        for value in (tensor.min().item(), tensor.max().item()) if tensor.numel() else ():
+            require(low <= value <= high, f"a value of {name}", value, f"in [{low:g}, {high:g}]")
     for group in GROUPS:
         _check_weights(f"weights.{group}", tensors[f"weights.{group}"])
-    bandwidth = tensors["bandwidth"].item()
-    require(bandwidth > 0, "bandwidth", bandwidth, "above 0")
 
 
 def _check_weights(name: str, weights: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from headrouter_core.writing import write
 from tiny_omni import MODEL_DIR
 from tiny_omni.questions import TASKS
 
@@ -101,7 +102,8 @@ def main() -> None:
     results = json.loads(args.results.read_text("utf-8"))
     with safe_open(args.model / "model.safetensors", "pt") as weights:
         parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118 (not a dict)
-    (args.model / "README.md").write_text(card(training, results, parameters), "utf-8")
+    text = card(training, results, parameters)
+    write(args.model / "README.md", text.encode(), force=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import soundfile
 
+from headrouter_core.writing import write
 from tiny_omni import AUDIO_DIR, DEMO
 from tiny_omni.clips import SAMPLE_RATE, Bank
 from tiny_omni.scenes import Scene, compose
@@ -22,7 +23,7 @@ def main() -> None:
     """Compose the scene and write it beside its note."""
     scene = compose(Bank.of("test"), SEED, SECONDS, need="digits")
     soundfile.write(DEMO, scene.samples, SAMPLE_RATE, subtype="PCM_16")
-    DEMO.with_suffix(".md").write_text(_note(scene), encoding="utf-8")
+    write(DEMO.with_suffix(".md"), _note(scene).encode(), force=True)
 
 
 def _note(scene: Scene) -> str:

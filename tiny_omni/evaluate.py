@@ -21,6 +21,7 @@ import transformers
 
 from calibrate.fitting import bootstrap_interval
 from calibrate.models import Loaded, load
+from headrouter_core.writing import write
 from tiny_omni import MODEL_DIR
 from tiny_omni.clips import SPLITS, Bank
 from tiny_omni.questions import TASKS, pose
@@ -100,7 +101,7 @@ def main() -> None:
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "seconds": table,
     }
-    args.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write(args.output, (json.dumps(result, indent=1) + "\n").encode(), force=True)
 
 
 if __name__ == "__main__":

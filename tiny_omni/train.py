@@ -30,6 +30,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
+from headrouter_core.writing import write
 from tiny_omni.batches import IGNORE, Batch, Packer, Stream
 from tiny_omni.clips import Bank
 from tiny_omni.optimization import Optimizers, processes, rank, share_gradients
@@ -104,7 +105,8 @@ def train(args: argparse.Namespace) -> None:
         _report(work, state, trainee, device)
         save(trainee, args.output)
         record = _record(args, state)
-        (args.output / "training.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        content = (json.dumps(record, indent=1) + "\n").encode()
+        write(args.output / "training.json", content, force=True)
     if dist.is_initialized():
         dist.destroy_process_group()
 

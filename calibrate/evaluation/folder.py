@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from headrouter_core import bundle
+from headrouter_core import bundle, writing
 from headrouter_core.errors import HeadRouterError, UsageError
 
 
@@ -29,7 +29,8 @@ class Folder:
         """Make the folder, unless it cannot be the one of this evaluation.
 
         Raises:
-            UsageError: a file, or results without the journal that could tell whose they are.
+            UsageError: a file, results without the journal that could tell whose they are, or a
+                folder that cannot be written to.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; --output is a folder")
@@ -42,6 +43,11 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot make the folder {self.path}: {error.strerror}") from error
+        for path in (self.journal, self.results, self.timing, self.examples):
+            writing.check(path, force=True)
+        for path in (self.sounds, self.plots, self.judge):
+            if path.exists() and not path.is_dir():
+                raise UsageError(f"{path} is a file, and results need a folder of that name")
 
     def shard(self, number: int, count: int) -> Path:
         """Return the journal of one of ``count`` shards."""
@@ -88,6 +94,9 @@ def digest(evaluation: dict[str, Any]) -> str:
 
 def write(path: Path, content: bytes | str) -> None:
     """Put a file at ``path`` in one step, in the place of an older one; its folder is made."""
-    path.parent.mkdir(exist_ok=True)
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise HeadRouterError(f"cannot make the folder {path.parent}: {error.strerror}") from error
     content = content.encode() if isinstance(content, str) else content
-    bundle.write(path, content, force=True)
+    writing.write(path, content, force=True)

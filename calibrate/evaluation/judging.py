@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from calibrate.evaluation.folder import write
 from calibrate.evaluation.items import JUDGED, Item
 
 
@@ -37,7 +37,5 @@ def write_for_judge(path: Path, answered: Iterable[tuple[Item, str]]) -> int:
         for item, answer in answered
         if item.kind == JUDGED
     ]
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(unfinished, path)
+    write(path, "".join(line + "\n" for line in lines))
     return len(lines)

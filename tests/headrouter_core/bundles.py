@@ -65,6 +65,36 @@ def make_tensors(heads=HEADS, samples=SAMPLES, tasks=2, **changes):
     return tensors | changes
 
 
+def make_results(methods=("headrouter", "frame"), ratios=("0.6", "0.9")):
+    def scores():
+        return dict.fromkeys(methods, 0.5)
+
+    comparison = {
+        "method": methods[0],
+        "rival": methods[-1],
+        "difference": -0.01,
+        "low": -0.02,
+        "high": 0.01,
+        "verdict": "tie",
+    }
+    part = {"spread": 0.1, "mixing": {"semantic": 0.2, "uniform": 0.3, "acoustic": 0.5}}
+    change = {
+        "centers": {"semantic": 0.1, "uniform": 0.1, "acoustic": 0.2},
+        "bandwidth": 0.1,
+        "weights": {"semantic": 0.1, "acoustic": 0.1},
+    }
+    return {
+        "samples": 3,
+        "unpruned": {"nll": 0.4, "accuracy": 0.7},
+        "ratios": {
+            ratio: {"nll": scores(), "accuracy": scores(), "comparisons": [comparison]}
+            for ratio in ratios
+        },
+        "by_length": [{"audio_tokens": [250, 252], "samples": 3, "semantic": part}],
+        "stability": {"per_category": {"small": 10, "large": 25}, "change": {"0": change}},
+    }
+
+
 def make_profile(**changes):
     parts = {
         "tensors": make_tensors(),
@@ -72,7 +102,7 @@ def make_profile(**changes):
         "recipe": Recipe(prefilter_exponent=0.5),
         "calibration": make_calibration(),
         "versions": {"torch": torch.__version__},
-        "results": {"nll": {"routed": 0.5, "uniform": 0.6}},
+        "results": make_results(),
     }
     return Profile(**parts | changes)
 

@@ -10,8 +10,8 @@ from calibrate.console import working
 from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.results import read
 from calibrate.outputs import claim
-from headrouter_core import bundle
 from headrouter_core.errors import UsageError
+from headrouter_core.writing import write
 
 
 def run(path: Path, *, output: Path | None, force: bool) -> None:
@@ -33,5 +33,5 @@ def run(path: Path, *, output: Path | None, force: bool) -> None:
 
     with working("drawing"):
         content = render(found, timing, examples, folder).encode()
-    bundle.write(output, content, force=force)
+    write(output, content, force=force)
     typer.echo(f"Wrote {output} ({len(content) / 1e6:.1f} MB)")
