@@ -402,7 +402,7 @@ def test_one_file_cannot_hold_two_recordings(run, recordings, tmp_path):
     assert "can hold one recording" in done.stderr
 
 
-@pytest.mark.parametrize("where", ["pathlib.Path.replace", "calibrate.prune_command.answer"])
+@pytest.mark.parametrize("where", ["os.fsync", "calibrate.prune_command.answer"])
 def test_an_interruption_leaves_nothing_behind(run, recordings, tmp_path, monkeypatch, where):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
