@@ -52,6 +52,7 @@ def to_json(family: Family) -> dict[str, Any]:
             "packages": list(kind.packages),
             "missing": [name for name in kind.packages if importlib.util.find_spec(name) is None],
         },
+        "lacking": family.lacking(),
         "notes": list(family.notes),
     }
 
@@ -69,6 +70,8 @@ def _table(facts: list[dict[str, Any]], signs: dict[str, str]) -> RenderableType
     for fact in facts:
         name = Text(fact["family"] + "\n", style="bold")
         name.append(fact["model_classes"][-1], style="not bold dim")
+        if fact["lacking"]:
+            name.append("\nnot available", style="not bold yellow")
         rate = f"{fact['audio_tokens_per_second']:.4g}"
         table.add_row(name, rate, _inputs(fact["inputs"], signs))
     return table
@@ -90,7 +93,8 @@ def _notes(facts: list[dict[str, Any]]) -> RenderableType:
     about: dict[str, list[str]] = {}
     for fact in facts:
         rate = [f"Audio tokens: {fact['rate_note']}."] if fact["rate_note"] else []
-        for note in rate + fact["notes"]:
+        lacking = [f"Not available here: {fact['lacking']}."] if fact["lacking"] else []
+        for note in lacking + rate + fact["notes"]:
             about.setdefault(note, []).append(fact["family"])
     shared: dict[str, list[str]] = {}
     for note, names in about.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from headrouter_core.errors import PruningError
 
@@ -128,6 +128,11 @@ class _PrunedCache(Cache):
 
     def reset(self) -> None:
         super().reset()  # type: ignore[no-untyped-call]
+        for layer in self.layers:
+            if isinstance(layer, DynamicLayer):
+                # earlier versions only zero the states, and so keep their length
+                layer.keys = layer.values = None
+                layer.is_initialized = False
         self.__class__ = type(self).__bases__[1]
         del self._headrouter_columns
 

@@ -121,7 +121,7 @@ class Engine:
         if generation is not None:
             generation.forwards += 1
         call = self._parameters.read(args, kwargs)
-        cache = call.get("past_key_values")
+        cache = call.get("cache")
         columns = recall(cache)
         forward = Forward(columns=columns)
         if columns is not None:
@@ -159,7 +159,7 @@ class Engine:
         """Before a layer from M on: make its arguments those of the kept tokens."""
         forward = self._forward
         call = parameters.read(args, kwargs)
-        hidden, cache = call["hidden_states"], call.get("past_key_values")
+        hidden, cache = call["hidden_states"], call.get("cache")
         if forward.prefill is not None:
             if index != self._layer:
                 self._refuse_detour()

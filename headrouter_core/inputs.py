@@ -16,6 +16,7 @@ from torch import nn
 
 from headrouter_core import families
 from headrouter_core.beginning import Beginning
+from headrouter_core.calls import CACHE_NAMES
 from headrouter_core.choice import check_indices, check_selector, choose_each, entry
 from headrouter_core.columns import Lease
 from headrouter_core.compaction import Compaction, compact
@@ -91,8 +92,8 @@ def prune_inputs(
     anatomy.check_layer(layer)
     check_profile(model, selector, layer, force)
     _check_embeddable(anatomy)
-    if inputs.get("past_key_values") is not None:
-        raise UsageError("inputs hold past_key_values; prune_inputs takes whole prompts, no cache")
+    if any(inputs.get(name) is not None for name in CACHE_NAMES):
+        raise UsageError("inputs hold a cache; prune_inputs takes whole prompts without")
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, ratio)
     intake = Intake(anatomy, selector.needs, reader, layer, Lease())
     prefill = intake.begin(dict(inputs), None)

@@ -8,6 +8,7 @@ import torch
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
+from headrouter_core.calls import with_cache
 from headrouter_core.columns import Columns
 from headrouter_core.errors import PruningError
 from headrouter_core.families.attention import Attention
@@ -84,7 +85,7 @@ def pruned_mask(
         config=attention.config,
         inputs_embeds=hidden.new_empty(*hidden.shape[-3:-1], 0),
         attention_mask=None if padding is None else padding.to(hidden.device),
-        past_key_values=held,
+        **with_cache(create_causal_mask, held),
         and_mask_function=within or (_everything if explicit and not flash else None),
     )
 

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from headrouter_core import families
-from headrouter_core.calls import Parameters
+from headrouter_core.calls import Parameters, with_cache
 from headrouter_core.capture import Capture, watch
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
 from headrouter_core.families.base import Anatomy
@@ -21,7 +21,7 @@ from headrouter_core.selectors.base import Need, View
 from headrouter_core.sessions import claimed, without_graphs
 
 #: Arguments that :mod:`headrouter_core.replay` makes anew for each layer.
-_OWN = ("hidden_states", "attention_mask", "position_ids", "past_key_values", "use_cache")
+_OWN = ("hidden_states", "attention_mask", "position_ids", "cache", "use_cache")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +96,7 @@ def capture(
     states: list[torch.Tensor] = []
     arguments: list[Mapping[str, Any]] = []
     cache = DynamicCache() if cached else None
+    given = with_cache(type(anatomy.root).forward, cache)
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = Parameters(module).read(args, kwargs)
@@ -113,7 +114,7 @@ def capture(
         for module in anatomy.layers[layer:]:
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
         stack.callback(anatomy.layers[-1].register_forward_hook(leave).remove)
-        logits = anatomy.root(**inputs, past_key_values=cache, use_cache=cached).logits
+        logits = anatomy.root(**inputs, **given, use_cache=cached).logits
     _check_ending(anatomy, states[-1], logits)
 
     return Prefix(

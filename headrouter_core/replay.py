@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from headrouter_core import families
+from headrouter_core.calls import with_cache
 from headrouter_core.columns import remember
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import UsageError
@@ -115,12 +116,13 @@ def _run(
     """Run layers from M on over [V, P, D], and fill ``cache`` if there is one."""
     forward = Forward(columns=compaction.columns, compaction=compaction)
     for index, given in enumerate(prefix.arguments, prefix.layer):
+        layer = anatomy.layers[index]
         names = ("position_embeddings", *anatomy.family.per_token)
         changed = {name: forward.moved(given[name]) for name in names}
         changed["attention_mask"] = forward.mask(anatomy, index, hidden, None)
         if cache is not None:
-            changed |= {"past_key_values": cache, "use_cache": True}
-        hidden = first_output(anatomy.layers[index](hidden, **{**given, **changed}))
+            changed |= {**with_cache(type(layer).forward, cache), "use_cache": True}
+        hidden = first_output(layer(hidden, **{**given, **changed}))
     return hidden
 
 

@@ -10,6 +10,9 @@ from torch import nn
 from transformers import LogitsProcessor
 from transformers.cache_utils import Cache
 
+from headrouter_core import families
+from headrouter_core.calls import with_cache
+
 
 def say(
     model: nn.Module, ids: torch.Tensor, cache: Cache, texts: Sequence[torch.Tensor], limit: int
@@ -26,7 +29,7 @@ def say(
     return model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
-        past_key_values=cache,
+        **with_cache(type(families.locate(model).root).forward, cache),
         max_new_tokens=limit,
         do_sample=False,
         num_beams=1,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 
 from headrouter_core.arguments import whole
@@ -46,6 +47,14 @@ class Family:
     """Why a call of the root, arguments by name, cannot be pruned at layer M, if so."""
     speech: Callable[[Mapping[str, Any]], bool] = lambda kwargs: False
     """Whether ``generate`` of the outer model, called so, would synthesise speech."""
+
+    def lacking(self) -> str | None:
+        """Return why the installed transformers has no such model; ``None`` if it has."""
+        # what is exported is listed without importing a model
+        missing = sorted(set(self.model_classes) - set(dir(transformers)))
+        if not missing:
+            return None
+        return f"transformers {transformers.__version__} has no {', '.join(missing)}"
 
     def locate(self, model: nn.Module) -> Anatomy:
         """Find the parts of a loaded model of this family.
