@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from calibrate.ablation import KINDS
-from calibrate.audio import DECODER
 from calibrate.fitting import bootstrap_interval
 from calibrate.material import Material, spreads_of
 from calibrate.models import Loaded
 from calibrate.samples import GROUPS, Sample, manifest_digest
 from calibrate.search import Choices, Fitted
+from calibrate.sound.reading import DECODER
 from headrouter_core.families import model_info
 from headrouter_core.profile import Profile
 from headrouter_core.recipe import Recipe

@@ -9,6 +9,10 @@ class AudioError(HeadRouterError):
     """A recording cannot be decoded whole, or is too long or too short for the model."""
 
 
+class AudioWarning(UserWarning):
+    """Something is odd about a recording that is used all the same."""
+
+
 class MissingAudioError(AudioError, UsageError):
     """The path of a recording does not name a file."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from calibrate import models
 from calibrate.console import say, working
+from calibrate.frontend import FrontEnd
 from calibrate.models import Loaded
 
 
@@ -33,8 +35,12 @@ class Asked(Protocol):
         """Whether code of the model's repository may run."""
 
 
-def load_asked(request: Asked) -> Loaded:
+def load_asked(request: Asked, ready: Callable[[FrontEnd], None] | None = None) -> Loaded:
     """Load a model under a spinner, and say which device and dtype it got.
+
+    Args:
+        request: which, and how.
+        ready: see :func:`calibrate.models.load`.
 
     Raises:
         UsageError, ModelError, UnsupportedModelError: see :func:`calibrate.models.load`.
@@ -46,6 +52,7 @@ def load_asked(request: Asked) -> Loaded:
             device=request.device,
             dtype=request.dtype,
             trust_remote_code=request.trust_remote_code,
+            ready=ready,
         )
     for reason in loaded.reasons:
         say(reason)

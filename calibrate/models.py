@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     trust_remote_code: bool = False,
+    ready: Callable[[FrontEnd], None] | None = None,
 ) -> Loaded:
     """Load the part of a model that hears and answers, with its front end.
 
@@ -101,6 +103,7 @@ def load(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         dtype: ``auto`` (float32 on a CPU, else the checkpoint's), ``float32``, ``bfloat16``, …
         trust_remote_code: let code from the model's repository run.
+        ready: given the front end before the weights are read; may raise to do without them.
 
     Raises:
         UsageError: an unknown name, folder, device or dtype, or a revision of a local folder.
@@ -117,6 +120,8 @@ def load(
     folder = where.folder or hub.fetch(where.id, revision, code=trust_remote_code)
     commit = None if where.folder else folder.name
     frontend = FrontEnd.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    if ready is not None:
+        ready(frontend)
     model = read_weights(frontend, folder, wanted, trust_remote_code).to(place).eval()
     frontend.check_model(model)
     settle_generation(model, frontend)

@@ -15,9 +15,10 @@ import numpy as np
 
 from calibrate import models
 from calibrate.asking import answer, prefill_seconds
-from calibrate.audio import SAMPLE_RATE, load_audio
 from calibrate.console import say, working
 from calibrate.errors import AudioError, ModelError, SomeFailedError
+from calibrate.exits import describe as describe_error
+from calibrate.frontend import FrontEnd
 from calibrate.loading import load_asked
 from calibrate.models import Loaded
 from calibrate.profiles import check_fit, find_profile
@@ -25,8 +26,10 @@ from calibrate.prune_request import Request
 from calibrate.prune_result import Result, to_bytes, to_json
 from calibrate.prune_text import describe
 from calibrate.selecting import build_selector, takes_profile
+from calibrate.sound.reading import Recording, probe, read
+from calibrate.sound.sources import Source, opened
 from headrouter_core import prune
-from headrouter_core.errors import HeadRouterError, PruningError
+from headrouter_core.errors import HeadRouterError, UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
 from headrouter_core.selectors import Selector, get_selector
@@ -74,17 +77,26 @@ def run(request: Request) -> None:
     """
     request.check()
     method = _method(request)
-    if len(request.audio) == 1:
-        # a large model takes minutes to load: what is wrong with its only recording is said before
-        load_audio(request.audio[0], SAMPLE_RATE)
-    loaded = load_asked(request)
+    if len(request.audio) > 1:
+        _deliver_many(request, method, _load(request, method))
+        return
+    # a large model takes minutes to load: what is wrong with its only recording is said before
+    (path,) = request.audio
+    heard: list[Recording] = []
+    with opened(path) as source:
+        probe(source)
+        loaded = _load(request, method, lambda frontend: heard.append(_read(source, frontend)))
+    _deliver_one(request, _prune(request, method, loaded, path, heard[0]))
+
+
+def _load(
+    request: Request, method: Method, ready: Callable[[FrontEnd], None] | None = None
+) -> Loaded:
+    loaded = load_asked(request, ready)
     check_fit(loaded, method.layer, method.profile, force=request.force)
     if loaded.name == models.EMBEDDED:
         say(EMBEDDED_NOTE)
-    if len(request.audio) == 1:
-        _deliver_one(request, _prune(request, method, loaded, request.audio[0]))
-    else:
-        _deliver_many(request, method, loaded)
+    return loaded
 
 
 def _method(request: Request) -> Method:
@@ -98,11 +110,23 @@ def _method(request: Request) -> Method:
     return Method(kind, layer, profile, request.seed)
 
 
-def _prune(request: Request, method: Method, loaded: Loaded, path: Path) -> Result:
+def _read(source: Source, frontend: FrontEnd) -> Recording:
+    """Read a recording as the model takes it, and say what is odd about it."""
+    recording = read(source, frontend.sample_rate, max_seconds=frontend.max_seconds)
+    for remark in recording.warnings:
+        say(f"{source.name}: {remark}", "warning")
+    return recording
+
+
+def _prune(
+    request: Request, method: Method, loaded: Loaded, path: Path, recording: Recording
+) -> Result:
     """Ask about one recording, with and without pruning."""
-    samples = load_audio(path, loaded.frontend.sample_rate)
+    samples = recording.samples
     embedded = loaded.name == models.EMBEDDED
-    question = request.question or (EMBEDDED_QUESTION if embedded else QUESTION)
+    question = request.question
+    if question is None:
+        question = EMBEDDED_QUESTION if embedded else QUESTION
     with working(f"asking about {path.name}"):
         inputs = loaded.place(loaded.frontend.inputs([samples], question))
         selector = method.selector(loaded, samples)
@@ -122,6 +146,7 @@ def _prune(request: Request, method: Method, loaded: Loaded, path: Path) -> Resu
     return Result(
         file=path,
         samples=samples,
+        warnings=recording.warnings,
         question=question,
         entry=trace[0],
         ratio=request.ratio,
@@ -155,10 +180,14 @@ def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
     failed: list[dict[str, Any]] = []
     for path in request.audio:
         try:
-            result = _prune(request, method, loaded, path)
-        except (AudioError, PruningError) as error:
-            say(str(error), "error")
-            failed.append({"file": str(path), "error": str(error)})
+            with opened(path) as source:
+                recording = _read(source, loaded.frontend)
+            result = _prune(request, method, loaded, path, recording)
+        except Exception as error:
+            if isinstance(error, UsageError) and not isinstance(error, AudioError):
+                raise  # of the request: it would fail all
+            say(describe_error(error), "error")
+            failed.append({"file": str(path), "error": describe_error(error)})
             continue
         if request.as_json:
             done.append(to_json(result))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from calibrate.models import EMBEDDED
 from calibrate.outputs import claim, claim_plot
+from calibrate.sound.sources import STDIN
 from headrouter_core.errors import UsageError
 from headrouter_core.scoring import exact_ratio
 from headrouter_core.selectors import get_selector
@@ -42,6 +43,13 @@ class Request:
         """
         exact_ratio(self.ratio)
         get_selector(self.method)
+        if self.question is not None and not self.question.strip():
+            raise UsageError(
+                "--question is empty, and a question needs an audio and a text; leave the option"
+                " out to ask the default one"
+            )
+        if self.audio.count(STDIN) > 1:
+            raise UsageError("- is given twice, and standard input can be read once")
         written = [path for path in (self.output, self.plot) if path is not None]
         if written and len(self.audio) > 1:
             raise UsageError(f"{written[0]} can hold one recording and {len(self.audio)} are given")

@@ -29,6 +29,8 @@ class Result:
     file: Path
     samples: np.ndarray
     """float32 [n], mono at the front end's rate."""
+    warnings: tuple[str, ...]
+    """What is odd about the recording."""
     question: str
     entry: Entry
     ratio: float
@@ -76,6 +78,7 @@ def to_json(result: Result) -> dict[str, Any]:
     loaded, profile = result.loaded, result.profile
     return {
         "file": str(result.file),
+        "warnings": list(result.warnings),
         "question": result.question,
         "answer": result.answer.text,
         "answer_complete": result.answer.complete,

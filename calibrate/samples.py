@@ -94,7 +94,7 @@ def manifest_samples(path: Path, per_category: int, *, seed: int = 0) -> list[Sa
 
 
 def _sample(entry: Entry) -> Sample:
-    from calibrate.audio import load_audio
+    from calibrate.sound.reading import load_audio
 
     if not entry.path.is_file():
         raise UsageError(f"{entry.where}: no such audio file: {entry.path}")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrate.audio import SAMPLE_RATE, resample
 from calibrate.models import Loaded
 from calibrate.samples import Sample
+from calibrate.sound.reading import SAMPLE_RATE, resample
 from headrouter_core import scoring
 from headrouter_core.prefix import Prefix, capture
 from headrouter_core.replay import answer_nll, replay

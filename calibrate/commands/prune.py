@@ -22,7 +22,8 @@ from calibrate.commands.options import (
 
 def prune(
     audio: Annotated[
-        list[Path], typer.Argument(metavar="AUDIO", help="Recordings: wav, flac, ogg, mp3, …")
+        list[Path],
+        typer.Argument(metavar="AUDIO", help="Recordings: all that FFmpeg reads; -: a pipe."),
     ],
     ratio: Annotated[
         float, typer.Option(metavar="R", help="Fraction of audio tokens to remove, in [0, 1).")

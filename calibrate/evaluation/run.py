@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calibrate.audio import DECODER
 from calibrate.errors import AudioError
 from calibrate.evaluation.answers import NORMALISED_BY
 from calibrate.evaluation.comparison import VANILLA, System
@@ -21,6 +20,7 @@ from calibrate.evaluation.replies import Reply
 from calibrate.evaluation.trial import Trial
 from calibrate.models import Loaded
 from calibrate.progress import Progress
+from calibrate.sound.reading import DECODER
 from headrouter_core import __version__, families
 from headrouter_core.errors import PruningError, SelectionError, UsageError
 from headrouter_core.profile import Profile

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from calibrate.asking import wait_for
-from calibrate.audio import SAMPLE_RATE, resample
 from calibrate.evaluation.forcing import say
 from calibrate.evaluation.items import Item
 from calibrate.evaluation.methods import Method
 from calibrate.evaluation.replies import Batch, Reply
 from calibrate.models import Loaded
 from calibrate.selecting import build_selector
+from calibrate.sound.reading import SAMPLE_RATE, resample
 from headrouter_core import Frame, prune, scoring
 from headrouter_core.choice import choose
 from headrouter_core.prefix import capture

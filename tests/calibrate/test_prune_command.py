@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from calibrate import asking, profiles, prune_command
-from calibrate.audio import load_audio
 from calibrate.cli import app
+from calibrate.sound.reading import load_audio
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
 from headrouter_core.profile import Profile
 from tiny_omni.questions import corpus

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calibrate.audio import load_audio
 from calibrate.evaluation.answers import parse_choice, parse_label
 from calibrate.evaluation.items import Reader
+from calibrate.sound.reading import load_audio
 from headrouter_core.errors import UsageError
 
 #: Tokens that an answer may take, by kind, where a benchmark does not say.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calibrate.audio import load_audio, resample
 from calibrate.errors import AudioError
+from calibrate.sound.reading import load_audio, resample
+from calibrate.sound.sources import Source
 from headrouter_core.errors import UsageError
 
 #: Integer samples -> their full scale.
@@ -80,8 +80,5 @@ def _from_samples(array: Any, rate: Any, sample_rate: int) -> np.ndarray:
 
 
 def _from_bytes(content: bytes, sample_rate: int) -> np.ndarray:
-    """Decode a whole file that is in memory; through a file, to be checked as files are."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "audio"
-        file.write_bytes(content)
-        return load_audio(file, sample_rate)
+    """Decode a whole file that is in memory."""
+    return load_audio(Source("the audio's bytes", "", io.BytesIO(content)), sample_rate)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from calibrate.audio import load_audio
 from calibrate.integrations.lmms_eval import answering
 from calibrate.integrations.lmms_eval.answering import Answerer
 from calibrate.integrations.lmms_eval.requests import read_request
 from calibrate.integrations.lmms_eval.settings import read_settings
 from calibrate.models import load
+from calibrate.sound.reading import load_audio
 from tiny_omni import DEMO
 
 PROMPT = "Which digits are spoken?"

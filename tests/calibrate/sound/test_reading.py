@@ -1,11 +1,14 @@
+import re
+
 import numpy as np
 import pytest
 import soundfile
 import transformers.audio_utils
 
-from calibrate.audio import DECODER, load_audio
 from calibrate.errors import AudioError, MissingAudioError
+from calibrate.sound.reading import DECODER, load_audio
 from tiny_omni.clips import load_clips
+from tiny_omni.demo import DEMO
 
 RATE = 16_000
 
@@ -27,7 +30,9 @@ def test_formats_rates_and_channels_come_out_alike(recordings, clip, kind):
 
 
 def test_audio_at_the_models_rate_is_untouched(clip):
-    assert np.array_equal(load_audio(clip), soundfile.read(clip, dtype="float32")[0])
+    assert np.array_equal(load_audio(DEMO), soundfile.read(DEMO, dtype="float32")[0])
+    # two decoders of Vorbis differ in the last bits of a float
+    assert np.allclose(load_audio(clip), soundfile.read(clip, dtype="float32")[0], atol=1e-6)
 
 
 def test_equals_what_transformers_reads(recordings):
@@ -55,14 +60,16 @@ def test_another_rate(tmp_path):
 
 
 def test_the_decoder_names_its_parts():
-    assert all(name in DECODER for name in ("soundfile", "libsndfile", "soxr"))
+    for name in ("PyAV", "libavformat", "libavcodec", "soundfile", "libsndfile", "soxr"):
+        assert re.search(rf"{name} \d+\.\d", DECODER)
 
 
 def test_every_embedded_kind_is_read_whole():
     one_of_each = {clip.kind: clip.path for clip in load_clips("calibration")}
     assert len(one_of_each) > 5
     for path in one_of_each.values():
-        assert len(load_audio(path)) == soundfile.info(path).frames
+        # as ffmpeg, which leaves out the last short block of Vorbis
+        assert 0 <= soundfile.info(path).frames - len(load_audio(path)) <= 256
 
 
 def test_missing_file(tmp_path):
@@ -84,7 +91,7 @@ def test_empty_file(tmp_path):
 @pytest.mark.parametrize("name", ["text.wav", "text.mp3", "text.raw", "text"])
 def test_not_audio(tmp_path, name):
     (tmp_path / name).write_text("this is a letter, not a song\n" * 50)
-    with pytest.raises(AudioError, match=r"not audio.*ffmpeg"):
+    with pytest.raises(AudioError, match="not audio"):
         load_audio(tmp_path / name)
 
 
