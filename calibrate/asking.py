@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from transformers import LogitsProcessor
 
 from calibrate.models import Loaded
+from headrouter_core.families import locate
+from headrouter_core.finite import raise_found, usable
 
 Measured = TypeVar("Measured")
 
@@ -29,12 +32,37 @@ class Answer:
     """Whether it ended by itself, not at the limit of new tokens."""
 
 
+class Watch(LogitsProcessor):
+    """Notes whether every step's logits told one token from another; nothing waits for that."""
+
+    def __init__(self) -> None:
+        self.sound: torch.Tensor | None = None
+        """Scalar."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores as they are."""
+        fine = usable(scores).all()
+        self.sound = fine if self.sound is None else self.sound & fine
+        return scores
+
+
 @torch.inference_mode()
 def answer(loaded: Loaded, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> Answer:
-    """Return the greedy answer to one conversation (inputs with one row, placed)."""
+    """Return the greedy answer to one conversation (inputs with one row, placed).
+
+    Raises:
+        NonFiniteError: logits were NaN or infinite; it says where that began.
+    """
+    watch = Watch()
     output = loaded.model.generate(
-        **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        logits_processor=[watch],
     )
+    if not bool(watch.sound):
+        raise_found("the answer's logits are not finite", locate(loaded.model).root, inputs)
     new = output[0, inputs["input_ids"].shape[1] :]
     ends = loaded.model.generation_config.eos_token_id
     complete = new[-1].item() in (ends if isinstance(ends, list) else [ends])

@@ -29,7 +29,7 @@ from calibrate.selecting import build_selector, takes_profile
 from calibrate.sound.reading import Recording, probe, read
 from calibrate.sound.sources import Source, opened
 from headrouter_core import prune
-from headrouter_core.errors import HeadRouterError, UsageError
+from headrouter_core.errors import HeadRouterError, NonFiniteError, UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
 from headrouter_core.selectors import Selector, get_selector
@@ -73,6 +73,7 @@ def run(request: Request) -> None:
         ProfileError: no profile, or one that is not this model's.
         ModelError: the model cannot be loaded.
         AudioError: the one recording cannot be read or asked about.
+        NonFiniteError: the model's logits are NaN or infinite.
         SomeFailedError: that happened to some of several recordings.
     """
     request.check()
@@ -186,6 +187,8 @@ def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
         except Exception as error:
             if isinstance(error, UsageError) and not isinstance(error, AudioError):
                 raise  # of the request: it would fail all
+            if isinstance(error, NonFiniteError) and error.weight is not None:
+                raise  # of the model: likewise
             say(describe_error(error), "error")
             failed.append({"file": str(path), "error": describe_error(error)})
             continue

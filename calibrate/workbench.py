@@ -8,7 +8,8 @@ run, so that stages share their work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from calibrate.models import Loaded
 from calibrate.samples import Sample
 from calibrate.sound.reading import SAMPLE_RATE, resample
 from headrouter_core import scoring
+from headrouter_core.errors import NonFiniteError
 from headrouter_core.prefix import Prefix, capture
 from headrouter_core.replay import answer_nll, replay
 from headrouter_core.selectors import Selection
@@ -46,7 +48,8 @@ class Bench:
         self.sample = sample
         inputs = loaded.place(inputs)
         self._model = model
-        self._prefix: Prefix = capture(model, inputs, layer, prompt["input_ids"].shape[1])
+        with _named(sample):
+            self._prefix: Prefix = capture(model, inputs, layer, prompt["input_ids"].shape[1])
         self._answer = self._prefix.answer_ids.to(model.device)
         self._probes: dict[str, torch.Tensor] = {}
         self._outcomes: dict[bytes, Outcome] = {}
@@ -109,11 +112,21 @@ class Bench:
             kept = torch.stack([selection.kept for selection in chunk]).to(self._model.device)
             given = [selection.states for selection in chunk if selection.states is not None]
             states = torch.stack(given).to(self._model.device) if given else None
-            logits = replay(self._model, self._prefix, kept, states)
+            with _named(self.sample):
+                logits = replay(self._model, self._prefix, kept, states)
             nll = answer_nll(logits, self._answer).tolist()
             right = (logits.argmax(-1) == self._answer).all(-1).tolist()
             found += [Outcome(loss, hit) for loss, hit in zip(nll, right, strict=True)]
         return found
+
+
+@contextmanager
+def _named(sample: Sample) -> Iterator[None]:
+    """Say of which sample numbers are not finite."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{sample.id}: {error}", weight=error.weight) from error
 
 
 def kept_by(

@@ -11,6 +11,7 @@ trace[0].kept  # indices into the audio tokens of row 0
 from headrouter_core._version import __version__
 from headrouter_core.errors import (
     HeadRouterError,
+    NonFiniteError,
     ProfileError,
     ProfileMismatchError,
     PruningError,
@@ -51,6 +52,7 @@ __all__ = [
     "HeadRouterError",
     "ModelInfo",
     "Need",
+    "NonFiniteError",
     "Profile",
     "ProfileError",
     "ProfileMismatchError",

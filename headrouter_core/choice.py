@@ -37,8 +37,8 @@ def choose_each(
 
     Raises:
         PruningError: it reads text tokens, and a prompt has none.
-        SelectionError: what it returned has not the shape that the contract asks for. The indices
-            themselves are for :func:`check_indices`.
+        SelectionError: what it returned has not the shape that the contract asks for. The values
+            themselves are for :func:`check_selections`, as they are on the device.
     """
     selections = []
     for index, row in enumerate(rows):
@@ -153,23 +153,42 @@ def _fits(name: str, part: torch.Tensor) -> bool:
     return part.dtype == torch.long if name == "kept" else part.is_floating_point()
 
 
-def check_indices(selector: Selector, rows: Sequence[Row], selections: Sequence[Selection]) -> None:
-    """Raise unless kept indices ascend inside the audio.
+def are_sound(rows: Sequence[Row], selections: Sequence[Selection]) -> torch.Tensor:
+    """Return, as a scalar tensor, whether :func:`check_selections` has nothing to say."""
+    found: list[torch.Tensor] = []
+    for row, selection in zip(rows, selections, strict=True):
+        found += [_ascends(row, selection.kept), *_finite(selection).values()]
+    return torch.stack(found).all()
 
-    This waits for the device, so it is for when the device has all its work: an answer must not
-    leave unchecked, but no layer has to wait for that.
+
+def check_selections(
+    selector: Selector, rows: Sequence[Row], selections: Sequence[Selection]
+) -> None:
+    """Raise unless kept indices ascend inside the audio, and scores are finite.
 
     Raises:
-        SelectionError: some do not.
+        SelectionError: some do not, or are not.
     """
-    chosen = [pair for pair in zip(rows, selections, strict=True) if pair[0].kept]
-    sound = [_ascends(row, selection.kept) for row, selection in chosen]
-    if not sound or bool(torch.stack(sound).all()):
-        return
-    for (row, selection), fine in zip(chosen, sound, strict=True):
-        if not bool(fine):
+    for row, selection in zip(rows, selections, strict=True):
+        if not bool(_ascends(row, selection.kept)):
             wanted = f"ascending ones from 0 to {row.audio.numel() - 1}"
             _broke(selector, f"the indices {selection.kept.tolist()}", wanted)
+        for name, finite in _finite(selection).items():
+            if not bool(finite):
+                _broke(selector, f"{name} with NaN or infinity", "finite numbers")
+
+
+def _finite(selection: Selection) -> dict[str, torch.Tensor]:
+    """Return, as scalar tensors, whether each part of a selection is finite."""
+    found = {}
+    for name in ("spread", "mixing", "states"):
+        part = getattr(selection, name)
+        if part is not None:
+            found[name] = part.isfinite().all()
+    if selection.importance is not None:  # in which NaN means: not scored
+        scored = selection.importance.isfinite()
+        found["importance"] = scored.any() & ~selection.importance.isinf().any()
+    return found
 
 
 def _ascends(row: Row, kept: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from headrouter_core.calls import Parameters
 from headrouter_core.capture import Capture, check_length, watch
-from headrouter_core.choice import check_indices, choose_each, entry
+from headrouter_core.choice import choose_each, entry
 from headrouter_core.columns import Lease, recall, remember
 from headrouter_core.compaction import compact
 from headrouter_core.errors import PruningError
@@ -30,6 +30,7 @@ from headrouter_core.intake import Intake, Tally
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selection, Selector
 from headrouter_core.sessions import opaque
+from headrouter_core.settling import settle
 from headrouter_core.trace import Trace
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -123,7 +124,7 @@ class Engine:
         call = self._parameters.read(args, kwargs)
         cache = call.get("cache")
         columns = recall(cache)
-        forward = Forward(columns=columns)
+        forward = Forward(call, columns=columns)
         if columns is not None:
             self._intake.resume(call, columns, prepared=generation is not None)
         elif cache is not None and int(cache.get_seq_length()) > 0:
@@ -138,8 +139,7 @@ class Engine:
         expected = len(self._anatomy.layers) - self._layer if forward.columns else 0
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
-        if forward.unchecked is not None:
-            check_indices(self._selector, *forward.unchecked)
+        settle(root, self._selector, forward, output)
 
     def _refuse_detour(self) -> NoReturn:
         """Refuse a forward that went past the hooks of some layers."""
@@ -201,7 +201,7 @@ class Engine:
         selections = choose_each(
             self._selector, prefill.rows, prefill.capture, hidden, first=len(self.trace)
         )
-        forward.unchecked = prefill.rows, selections
+        forward.unchecked = prefill, selections
         self.trace._extend(map(entry, prefill.rows, selections))
         if generation is not None:
             generation.selections = selections

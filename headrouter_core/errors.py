@@ -27,9 +27,19 @@ class UnsupportedModelError(HeadRouterError):
     """The model's architecture cannot be pruned exactly; the message names the reason."""
 
 
+class NonFiniteError(HeadRouterError):
+    """States, scores or logits are NaN or infinite: damaged weights, broken input, an overflow."""
+
+    def __init__(self, message: str, *, weight: str | None = None) -> None:
+        super().__init__(message)
+        self.weight = weight
+        """Name of the damaged weight, if it is one: then every input fails."""
+
+
 class PruningError(HeadRouterError):
     """Pruning could not be done exactly in this forward pass, so it was not done at all."""
 
 
 class SelectionError(PruningError):
-    """A selector broke its contract: not exactly k ascending, unique indices inside the audio."""
+    """A selector broke its contract: not exactly k ascending, unique indices inside the audio, or
+    other parts of another kind than :class:`~headrouter_core.Selection` says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,12 +59,16 @@ class Prefill:
     capture: Capture | None
     """``None`` where nothing has to be selected (any more)."""
     generation: Generation | None
+    layer: int
+    """M."""
 
 
 @dataclass(eq=False)
 class Forward:
     """One call of the model. Without prefill and columns it runs untouched."""
 
+    call: Mapping[str, Any]
+    """What the model was called with, by name."""
     prefill: Prefill | None = None
     columns: Columns | None = None
     """What layers from M on work on, this forward's tokens included."""
@@ -72,8 +76,8 @@ class Forward:
     """How this forward's tokens were left out; ``None`` behind the prompt."""
     layers: int = 0
     """How many layers were changed."""
-    unchecked: tuple[Sequence[Row], Sequence[Selection]] | None = None
-    """Rows that were decided in this forward, and what was selected."""
+    unchecked: tuple[Prefill, Sequence[Selection]] | None = None
+    """What was decided in this forward, and what was selected."""
     _masks: dict[int | None, Any] = field(default_factory=dict)
     _moved: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 

@@ -17,11 +17,12 @@ from torch import nn
 from headrouter_core import families
 from headrouter_core.beginning import Beginning
 from headrouter_core.calls import CACHE_NAMES
-from headrouter_core.choice import check_indices, check_selector, choose_each, entry
+from headrouter_core.choice import check_selections, check_selector, choose_each, entry
 from headrouter_core.columns import Lease
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
 from headrouter_core.families.base import Anatomy
+from headrouter_core.finite import raise_from
 from headrouter_core.forwards import Prefill
 from headrouter_core.intake import Intake
 from headrouter_core.prompt import Reader
@@ -84,6 +85,7 @@ def prune_inputs(
         UnsupportedModelError: layers take more than embeddings, as those of Gemma 3n and Gemma 4.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
         SelectionError: the selector broke its contract.
+        NonFiniteError: states are NaN or infinite; it says where that began.
         PruningError: the prompts cannot be read, or are longer than a sliding window.
     """
     check_selector(selector)
@@ -104,7 +106,8 @@ def prune_inputs(
     seen = Beginning(anatomy, selector, prefill, layer)
     seen.run(inputs)
     selections = choose_each(selector, prefill.rows, prefill.capture, seen.entered, first=0)
-    check_indices(selector, prefill.rows, selections)
+    _check_entered(anatomy, prefill, seen.entered, inputs)
+    check_selections(selector, prefill.rows, selections)
     _check_merged(selector, selections)
     compaction = compact(layer, prefill.rows, selections, prefill.real, seen.entered.device)
     trace = Trace()
@@ -152,6 +155,17 @@ def _check_windows(anatomy: Anatomy, prefill: Prefill) -> None:
                 f"a prompt has {row.real} tokens and some layers see {reach}: without the dropped"
                 " tokens they would see further back; use prune, or shorter audio"
             )
+
+
+def _check_entered(
+    anatomy: Anatomy, prefill: Prefill, entered: torch.Tensor, inputs: Mapping[str, Any]
+) -> None:
+    """Raise unless the states that enter layer M [..., B, L, D] are finite, padding aside."""
+    bad = ~entered.isfinite().all(-1) & prefill.real.to(entered.device)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0, -2])
+        what = f"the states of row {row} are not finite"
+        raise_from(what, anatomy.root, inputs, "what enters the pruning layer")
 
 
 def _check_merged(selector: Selector, selections: list[Selection]) -> None:

@@ -80,7 +80,7 @@ class Intake:
             self.tally.heard = True
             if generation is None or generation.selections is None:
                 capture = Capture(self._probed, self._needs, rows, length, expand)
-        return Prefill(rows, real, capture, generation)
+        return Prefill(rows, real, capture, generation, self._layer)
 
     def resume(self, call: dict[str, Any], columns: Columns, *, prepared: bool) -> None:
         """Take in the tokens that continue a pruned cache.

@@ -16,6 +16,7 @@ from headrouter_core.calls import Parameters, with_cache
 from headrouter_core.capture import Capture, watch
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
 from headrouter_core.families.base import Anatomy
+from headrouter_core.finite import check_usable
 from headrouter_core.prompt import Reader, Row
 from headrouter_core.selectors.base import Need, View
 from headrouter_core.sessions import claimed, without_graphs
@@ -86,6 +87,7 @@ def capture(
     Raises:
         UsageError: ``layer`` or ``prompt_length`` out of range, more than one row, or padding.
         UnsupportedModelError: the architecture cannot be pruned exactly.
+        NonFiniteError: the logits are NaN or infinite; it says where that began.
         PruningError: the sample has no audio tokens.
     """
     anatomy = families.locate(model)
@@ -115,7 +117,7 @@ def capture(
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
         stack.callback(anatomy.layers[-1].register_forward_hook(leave).remove)
         logits = anatomy.root(**inputs, **given, use_cache=cached).logits
-    _check_ending(anatomy, states[-1], logits)
+    _check_ending(anatomy, states[-1], logits, inputs)
 
     return Prefix(
         layer=layer,
@@ -132,12 +134,16 @@ def capture(
     )
 
 
-def _check_ending(anatomy: Anatomy, left: torch.Tensor, logits: torch.Tensor) -> None:
+def _check_ending(
+    anatomy: Anatomy, left: torch.Tensor, logits: torch.Tensor, inputs: Mapping[str, Any]
+) -> None:
     """Raise unless the last layer's output leads to the model's logits the way replay goes."""
     if left.ndim == 3:
         wanted = logits[:, -1]
-        difference = (anatomy.logits(left[:, -1:])[:, 0] - wanted).abs().max()
-        if difference <= 0.02 * wanted.abs().max():  # bfloat16 has two digits
+        check_usable(anatomy.root, wanted, inputs)
+        possible = wanted.isfinite()  # some models rule tokens out by minus infinity
+        difference = (anatomy.logits(left[:, -1:])[:, 0] - wanted)[possible].abs().max()
+        if difference <= 0.02 * wanted[possible].abs().max():  # bfloat16 has two digits
             return
     raise UnsupportedModelError(
         f"{anatomy.family.name} does more behind its last layer than a replay of single layers can "

@@ -21,6 +21,7 @@ from headrouter_core.columns import remember
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import UsageError
 from headrouter_core.families.base import Anatomy
+from headrouter_core.finite import raise_from, usable
 from headrouter_core.forwards import Forward
 from headrouter_core.prefix import Prefix, first_output
 from headrouter_core.selectors.base import Selection
@@ -51,6 +52,7 @@ def replay(
 
     Raises:
         UsageError: no answer, or ``kept`` is not ascending inside the audio tokens.
+        NonFiniteError: logits are NaN or infinite.
     """
     answer = len(prefix.answer_ids)
     if not answer:
@@ -61,7 +63,10 @@ def replay(
     if edit is not None:
         hidden = edit(hidden, compaction.columns.origin)
     hidden = _run(anatomy, prefix, compaction, hidden, None)
-    return anatomy.logits(hidden[:, -answer - 1 : -1])
+    logits = anatomy.logits(hidden[:, -answer - 1 : -1])
+    if not bool(usable(logits).all()):
+        raise_from("the logits of a pruned answer are not finite", anatomy.root, {})
+    return logits
 
 
 @torch.no_grad()
@@ -114,7 +119,7 @@ def _run(
     anatomy: Anatomy, prefix: Prefix, compaction: Compaction, hidden: torch.Tensor, cache: Any
 ) -> torch.Tensor:
     """Run layers from M on over [V, P, D], and fill ``cache`` if there is one."""
-    forward = Forward(columns=compaction.columns, compaction=compaction)
+    forward = Forward({}, columns=compaction.columns, compaction=compaction)
     for index, given in enumerate(prefix.arguments, prefix.layer):
         layer = anatomy.layers[index]
         names = ("position_embeddings", *anatomy.family.per_token)

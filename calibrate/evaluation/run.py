@@ -22,7 +22,7 @@ from calibrate.models import Loaded
 from calibrate.progress import Progress
 from calibrate.sound.reading import DECODER
 from headrouter_core import __version__, families
-from headrouter_core.errors import PruningError, SelectionError, UsageError
+from headrouter_core.errors import NonFiniteError, PruningError, SelectionError, UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.selectors import Selection
 
@@ -76,7 +76,9 @@ def _line(loaded: Loaded, item: Item, plan: Plan) -> dict[str, Any]:
         return _asked(Trial(loaded, item, plan.layer, plan.methods), plan)
     except SelectionError:
         raise  # the method is at fault, not the item
-    except (AudioError, PruningError, UsageError) as error:
+    except (AudioError, NonFiniteError, PruningError, UsageError) as error:
+        if isinstance(error, NonFiniteError) and error.weight is not None:
+            raise  # the model is
         return {"id": item.id, "task": item.task, "fault": str(error)}
 
 
