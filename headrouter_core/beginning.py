@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,8 +15,9 @@ from headrouter_core.errors import PruningError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.families.discovery import find_decoder
 from headrouter_core.forwards import Prefill
+from headrouter_core.gates import hooked
 from headrouter_core.selectors.base import Selector
-from headrouter_core.sessions import claimed, opaque, without_graphs
+from headrouter_core.sessions import Hook, Moment, Place
 
 
 class _Reached(Exception):
@@ -43,24 +44,18 @@ class Beginning:
     def run(self, inputs: Mapping[str, Any]) -> None:
         """Run the model on ``inputs``; hooks are gone afterwards, whatever happened."""
         layers = self._anatomy.layers
-        with ExitStack() as stack:
-            stack.enter_context(claimed(self._anatomy.root))
-            stack.enter_context(without_graphs())
-            for register, hook in self._hooks:
-                stack.callback(register(opaque(hook)).remove)
-            for module, before in (
-                (self._decoder, self._enter_decoder),
-                (layers[0], self._enter_first),
-                (layers[self._layer], self._enter_pruned),
-            ):
-                handle = module.register_forward_pre_hook(opaque(before), with_kwargs=True)
-                stack.callback(handle.remove)
-            with suppress(_Reached):
-                self._anatomy.root(**{**inputs, "use_cache": False})
-                raise PruningError(
-                    f"layer {self._layer} was not reached: something (a compiled graph?) calls"
-                    " layers without their hooks; prune before compiling"
-                )
+        hooks: dict[Place, Hook] = {
+            **self._hooks,
+            (self._decoder, Moment.BEFORE): self._enter_decoder,
+            (layers[0], Moment.BEFORE): self._enter_first,
+            (layers[self._layer], Moment.BEFORE): self._enter_pruned,
+        }
+        with hooked(self._anatomy.root, hooks), suppress(_Reached):
+            self._anatomy.root(**{**inputs, "use_cache": False})
+            raise PruningError(
+                f"layer {self._layer} was not reached: something (a compiled graph?) calls"
+                " layers without their hooks; prune before compiling"
+            )
 
     def _enter_decoder(self, decoder: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         call = Parameters(decoder).read(args, kwargs)

@@ -7,18 +7,17 @@ columns that the selector needs, and given up as soon as the row is decided.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from headrouter_core.errors import PruningError
 from headrouter_core.families.attention import Attention, Projection
 from headrouter_core.precision import accumulating, full_precision
 from headrouter_core.prompt import Row
 from headrouter_core.selectors.base import Need, View
+from headrouter_core.sessions import Hook, Moment, Place
 
 _ROTATED = Need.ROTATED_KEYS | Need.LAST_ATTENTION
 _FROM_QUERIES = Need.QUERIES_KEYS | Need.LAST_ATTENTION
@@ -152,33 +151,32 @@ class Capture:
 
 def watch(
     attention: Attention, needs: Need, current: Callable[[], Capture | None]
-) -> list[tuple[Callable[[Any], RemovableHandle], Callable[..., None]]]:
-    """Return the hooks that a selector's needs ask for, each with what registers it.
+) -> dict[Place, Hook]:
+    """Return the hooks that a selector's needs ask for.
 
     ``current`` says where captured tensors go; ``None`` while there is nothing to select.
     """
-
-    def on_queries(module: nn.Module, args: Any, output: torch.Tensor) -> None:
-        if (capture := current()) is not None:
-            capture.take_queries(output)
-
-    def on_keys(module: nn.Module, args: Any, output: torch.Tensor) -> None:
-        if (capture := current()) is not None:
-            capture.take_keys(output)
 
     def on_attention(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if (capture := current()) is not None:
             capture.take_phases(kwargs["position_embeddings"])
 
     assert attention.keys is not None
-    hooks: list[tuple[Callable[[Any], RemovableHandle], Callable[..., None]]] = []
+    # a fused projection is both
+    takers: dict[nn.Module, list[Callable[[Capture, torch.Tensor], None]]] = {}
     if needs & _FROM_QUERIES:
-        hooks.append((attention.queries.module.register_forward_hook, on_queries))
+        takers.setdefault(attention.queries.module, []).append(Capture.take_queries)
     if needs & _FROM_KEYS:
-        hooks.append((attention.keys.module.register_forward_hook, on_keys))
+        takers.setdefault(attention.keys.module, []).append(Capture.take_keys)
+
+    def on_projection(module: nn.Module, args: Any, output: torch.Tensor) -> None:
+        if (capture := current()) is not None:
+            for take in takers[module]:
+                take(capture, output)
+
+    hooks: dict[Place, Hook] = {(module, Moment.AFTER): on_projection for module in takers}
     if needs & _ROTATED:
-        before = partial(attention.module.register_forward_pre_hook, with_kwargs=True)
-        hooks.append((before, on_attention))
+        hooks[attention.module, Moment.BEFORE] = on_attention
     return hooks
 
 

@@ -8,26 +8,47 @@ is in the latter has to be remembered: by the cache itself, since that is what o
 from __future__ import annotations
 
 import functools
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 from headrouter_core.errors import PruningError
+from headrouter_core.sessions import Session
 
 _ATTRIBUTE = "_headrouter_columns"
 
 
 class Lease:
-    """Whether the pruning context that a cache depends on is still open."""
+    """The right to grow a pruned cache: who runs in the pruning context that it depends on has it.
 
-    def __init__(self) -> None:
-        self.open = True
+    It also tells which model the cache is of, where that is known.
+    """
+
+    def __init__(self, model: nn.Module | None = None) -> None:
+        self.session: Session | None = None
+        """Of the pruning context; ``None`` where there was none yet."""
+        self._model = None if model is None else weakref.ref(model)
+
+    @property
+    def held(self) -> bool:
+        """Whether the caller runs in that context."""
+        return self.session is not None and self.session.in_force
+
+    def fits(self, model: nn.Module) -> bool:
+        """Whether the cache can be this model's."""
+        return self._model is None or self._model() is model
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
         """Stay one object: a copied cache depends on the same context."""
         return self
+
+    def __reduce__(self) -> Any:
+        """Leave context and model behind, which another process does not have."""
+        return Lease, ()
 
 
 @dataclass(eq=False)
@@ -98,10 +119,11 @@ class _PrunedCache(Cache):
 
     def update(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse to grow outside a pruning context, where masks would fit layers below M only."""
-        if not self._headrouter_columns.lease.open:
+        if not self._headrouter_columns.lease.held:
             raise PruningError(
-                "this cache was pruned and its pruning context is closed; continue inside "
-                "`with prune(...)` on the same model and layer, or start with a new cache"
+                "this cache was pruned, and no pruning context is open for it in this thread or "
+                "task; continue inside `with prune(...)` on the same model and layer, or start with"
+                " a new cache"
             )
         return super().update(*args, **kwargs)
 
@@ -126,6 +148,12 @@ class _PrunedCache(Cache):
         columns = self._headrouter_columns
         columns.select(torch.arange(columns.origin.shape[0]).repeat_interleave(repeats))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle by the class that can be imported."""
+        made: Any = super().__reduce_ex__(protocol)
+        _, (_, *arguments), *state = made
+        return _restored, (type(self).__bases__[1], *arguments), *state
+
     def reset(self) -> None:
         super().reset()  # type: ignore[no-untyped-call]
         for layer in self.layers:
@@ -140,6 +168,11 @@ class _PrunedCache(Cache):
 @functools.cache
 def _pruned(cls: Any) -> type[Cache]:
     return type(f"Pruned{cls.__name__}", (_PrunedCache, cls), {})
+
+
+def _restored(cls: Any, *arguments: Any) -> Cache:
+    pruned: Any = _pruned(cls)
+    return pruned.__new__(pruned, *arguments)  # type: ignore[no-any-return]
 
 
 def remember(cache: Cache, columns: Columns) -> None:

@@ -9,14 +9,13 @@ get masks of their own length. Anything else runs untouched, bit by bit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 from headrouter_core.calls import Parameters
 from headrouter_core.capture import Capture, check_length, watch
@@ -26,10 +25,11 @@ from headrouter_core.compaction import compact
 from headrouter_core.errors import PruningError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.forwards import Forward, Generation, Prefill
+from headrouter_core.gates import hooked
 from headrouter_core.intake import Intake, Tally
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selection, Selector
-from headrouter_core.sessions import opaque
+from headrouter_core.sessions import Hook, Hooks, Moment, Place, Session
 from headrouter_core.settling import settle
 from headrouter_core.trace import Trace
 
@@ -37,9 +37,11 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Engine:
-    """Prunes what runs through one model, from whichever thread."""
+    """Prunes what runs through one model in its session, from whichever thread."""
 
-    def __init__(self, anatomy: Anatomy, selector: Selector, reader: Reader, layer: int) -> None:
+    def __init__(
+        self, anatomy: Anatomy, selector: Selector, reader: Reader, layer: int, trace: Trace
+    ) -> None:
         """Set up; nothing is attached yet.
 
         Args:
@@ -47,12 +49,13 @@ class Engine:
             selector: the method that chooses.
             reader: how prompts are read.
             layer: M, already checked.
+            trace: where entries go.
         """
-        self.trace = Trace()
+        self.trace = trace
         self._anatomy = anatomy
         self._selector = selector
         self._layer = layer
-        self._lease = Lease()
+        self._lease = Lease(anatomy.root)
         self._intake = Intake(anatomy, selector.needs, reader, layer, self._lease)
         self._parameters = Parameters(anatomy.root)
         self._local = threading.local()
@@ -63,16 +66,11 @@ class Engine:
         return self._intake.tally
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Hook the model; unhook it and close the lease whatever happens."""
-        handles: list[RemovableHandle] = []
-        try:
-            self._attach(handles)
-            yield
-        finally:
-            self._lease.open = False
-            for handle in handles:
-                handle.remove()
+    def attached(self, outer: Hooks) -> Iterator[Session]:
+        """Be in force on the model, for this thread or task, together with ``outer`` hooks."""
+        with hooked(self._anatomy.root, {**self._hooks(), **outer}) as session:
+            self._lease.session = session
+            yield session
 
     @contextmanager
     def generating(self, ids: torch.Tensor | None) -> Iterator[Generation]:
@@ -103,17 +101,35 @@ class Engine:
         prefill = self._forward.prefill
         return None if prefill is None else prefill.capture
 
-    def _attach(self, handles: list[RemovableHandle]) -> None:
-        root = self._anatomy.root
-        handles.append(root.register_forward_pre_hook(opaque(self._enter), with_kwargs=True))
-        handles.append(root.register_forward_hook(opaque(self._leave)))
-        probed = self._anatomy.attentions[self._layer - 1]
-        for register, hook in watch(probed, self._selector.needs, self._capture):
-            handles.append(register(opaque(hook)))
+    def _hooks(self) -> dict[Place, Hook]:
+        root, probed = self._anatomy.root, self._anatomy.attentions[self._layer - 1]
+        hooks: dict[Place, Hook] = {
+            (root, Moment.GENERATE): self._generate,
+            (root, Moment.BEFORE): self._enter,
+            (root, Moment.AFTER): self._leave,
+            **watch(probed, self._selector.needs, self._capture),
+        }
         for index, layer in enumerate(self._anatomy.layers):
             if index >= self._layer:
-                change = partial(self._change, index, Parameters(layer))
-                handles.append(layer.register_forward_pre_hook(opaque(change), with_kwargs=True))
+                hooks[layer, Moment.BEFORE] = partial(self._change, index, Parameters(layer))
+        return hooks
+
+    def _generate(
+        self,
+        generate: Callable[..., Any],
+        inputs: torch.Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """In place of the model's ``generate``: know its prompt while it runs."""
+        with self.generating(kwargs.get("input_ids") if inputs is None else inputs) as generation:
+            output = generate(inputs, *args, **kwargs)
+        if not generation.forwards:
+            raise PruningError(
+                "generate ran without the model's hooks: it goes past them, as a compiled graph may"
+                " that was traced before; prune before compiling"
+            )
+        return output
 
     def _enter(self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before the model: find out what kind of forward this is."""

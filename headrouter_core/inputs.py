@@ -97,7 +97,7 @@ def prune_inputs(
     if any(inputs.get(name) is not None for name in CACHE_NAMES):
         raise UsageError("inputs hold a cache; prune_inputs takes whole prompts without")
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, ratio)
-    intake = Intake(anatomy, selector.needs, reader, layer, Lease())
+    intake = Intake(anatomy, selector.needs, reader, layer, Lease(anatomy.root))
     prefill = intake.begin(dict(inputs), None)
     if not intake.tally.heard:
         warnings.warn("no audio was seen in the inputs", stacklevel=3)

@@ -97,6 +97,11 @@ class Intake:
                 f"the cache was pruned at layer {columns.layer} and has {held} rows, but this is "
                 f"layer {self._layer} with {rows} rows; start with a new cache"
             )
+        if not columns.lease.fits(self._root):
+            raise PruningError(
+                f"the cache was pruned on another {type(self._root).__name__} than it is continued "
+                "on; start with a new cache"
+            )
         first = columns.length + columns.removed
         real = real_tokens(call.get("attention_mask"), first, count, prepared=prepared)
         columns.append(count, real)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +16,10 @@ from headrouter_core.capture import Capture, watch
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.finite import check_usable
+from headrouter_core.gates import hooked
 from headrouter_core.prompt import Reader, Row
 from headrouter_core.selectors.base import Need, View
-from headrouter_core.sessions import claimed, without_graphs
+from headrouter_core.sessions import Hook, Moment, Place
 
 #: Arguments that :mod:`headrouter_core.replay` makes anew for each layer.
 _OWN = ("hidden_states", "attention_mask", "position_ids", "cache", "use_cache")
@@ -85,7 +85,8 @@ def capture(
         cached: keep what :func:`replay_cache` needs.
 
     Raises:
-        UsageError: ``layer`` or ``prompt_length`` out of range, more than one row, or padding.
+        UsageError: ``layer`` or ``prompt_length`` out of range, more than one row, or padding; or
+            this thread or task is pruning the model.
         UnsupportedModelError: the architecture cannot be pruned exactly.
         NonFiniteError: the logits are NaN or infinite; it says where that began.
         PruningError: the sample has no audio tokens.
@@ -108,14 +109,12 @@ def capture(
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         states.append(first_output(output))
 
-    with ExitStack() as stack:
-        stack.enter_context(claimed(anatomy.root))
-        stack.enter_context(without_graphs())
-        for register, hook in watch(probed, needs, lambda: found):
-            stack.callback(register(hook).remove)
-        for module in anatomy.layers[layer:]:
-            stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-        stack.callback(anatomy.layers[-1].register_forward_hook(leave).remove)
+    hooks: dict[Place, Hook] = {
+        **watch(probed, needs, lambda: found),
+        **{(module, Moment.BEFORE): enter for module in anatomy.layers[layer:]},
+        (anatomy.layers[-1], Moment.AFTER): leave,
+    }
+    with hooked(anatomy.root, hooks):
         logits = anatomy.root(**inputs, **given, use_cache=cached).logits
     _check_ending(anatomy, states[-1], logits, inputs)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from headrouter_core import families
@@ -16,9 +15,10 @@ from headrouter_core.choice import check_selector
 from headrouter_core.engine import Engine
 from headrouter_core.errors import PruningError, UsageError
 from headrouter_core.families.base import Family
+from headrouter_core.intake import Tally
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selector
-from headrouter_core.sessions import claimed, without_graphs
+from headrouter_core.sessions import Hook, Moment, Place, Session
 from headrouter_core.trace import Entry, Trace
 
 __all__ = ["Entry", "Trace", "prune"]
@@ -34,6 +34,8 @@ def prune(
     layer: int | None = None,
     *,
     force: bool = False,
+    trace_limit: int | None = None,
+    on_entry: Callable[[Entry], object] | None = None,
 ) -> Iterator[Trace]:
     """Prune audio tokens from every prompt that runs through ``model`` while the context is open.
 
@@ -71,24 +73,34 @@ def prune(
     anatomy.check_layer(layer)
     check_profile(model, selector, layer, force)
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, ratio)
-    engine = Engine(anatomy, selector, reader, layer)
-    with ExitStack() as stack:
-        stack.enter_context(claimed(anatomy.root))
-        stack.enter_context(without_graphs())
-        stack.enter_context(engine.attached())
-        stack.enter_context(_wrapped(anatomy.root, _generate_here(engine)))
-        outer = families.unwrap(model)
-        if outer is not anatomy.root and hasattr(outer, "generate"):
-            stack.enter_context(_wrapped(outer, _generate_text(anatomy.family)))
-        yield engine.trace
-    tally = engine.tally
+    trace = Trace(trace_limit, on_entry)
+    engine = Engine(anatomy, selector, reader, layer, trace)
+    outer: dict[Place, Hook] = {}
+    whole = families.unwrap(model)
+    if whole is not anatomy.root and hasattr(whole, "generate"):
+        outer[whole, Moment.GENERATE] = partial(_generate_text, anatomy.family)
+    with engine.attached(outer) as trace.session:
+        yield trace
+    _take_stock(engine.tally, trace.session)
+
+
+def _take_stock(tally: Tally, session: Session) -> None:
+    """Say on closing what a context did not do."""
     if tally.owing and not tally.pruned:
         raise PruningError(
             "audio was seen, but nothing was pruned; look for an error that was caught inside the "
             "context"
         )
-    if not tally.heard:
-        warnings.warn("no audio was seen while the model was being pruned", stacklevel=3)
+    doubts = [] if tally.heard else ["no audio was seen while the model was being pruned"]
+    strangers = session.strangers
+    if strangers.newcomer is not None or (doubts and strangers.seen):
+        name = f"thread {strangers.newcomer!r}" if strangers.newcomer else "another thread or task"
+        doubts.append(
+            f"{name} ran the model meanwhile, unpruned, as it was not bound to this context: start "
+            "it as Thread(target=trace.bound(model.generate), ...)"
+        )
+    if doubts:
+        warnings.warn("; ".join(doubts), stacklevel=4)
 
 
 def default_layer(selector: Selector) -> int:
@@ -110,53 +122,11 @@ def check_profile(model: nn.Module, selector: Selector, layer: int, force: bool)
         warnings.warn(doubt, stacklevel=4)
 
 
-@contextmanager
-def _wrapped(model: nn.Module, wrap: Callable[[Any], Any]) -> Iterator[None]:
-    """Put a wrapper around ``model.generate``; an own attribute of the instance is put back."""
-    own = vars(model).get("generate")
-    model.generate = wrap(model.generate)
-    try:
-        yield
-    finally:
-        del model.generate
-        if own is not None:
-            model.generate = own
-
-
-def _generate_here(engine: Engine) -> Callable[[Any], Any]:
-    """Tell the engine what the prompt is while ``generate`` runs."""
-
-    def wrap(generate: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(generate)
-        def generate_pruned(inputs: torch.Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-            ids = kwargs.get("input_ids") if inputs is None else inputs
-            with engine.generating(ids) as generation:
-                output = generate(inputs, *args, **kwargs)
-            if not generation.forwards:
-                raise PruningError(
-                    "generate ran without the model's hooks: a compiled graph that dynamo did not "
-                    "forget; prune before compiling"
-                )
-            return output
-
-        return generate_pruned
-
-    return wrap
-
-
-def _generate_text(family: Family) -> Callable[[Any], Any]:
+def _generate_text(family: Family, generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Refuse to synthesise speech from a pruned thinker."""
-
-    def wrap(generate: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(generate)
-        def generate_text(*args: Any, **kwargs: Any) -> Any:
-            if family.speech(kwargs):
-                raise PruningError(
-                    "the talker adds the last layer's states to the first layer's, which are more "
-                    "after pruning: pass generation_mode='text', or do not prune"
-                )
-            return generate(*args, **kwargs)
-
-        return generate_text
-
-    return wrap
+    if family.speech(kwargs):
+        raise PruningError(
+            "the talker adds the last layer's states to the first layer's, which are more after "
+            "pruning: pass generation_mode='text', or do not prune"
+        )
+    return generate(*args, **kwargs)

@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache
 
 from headrouter_core import families
 from headrouter_core.calls import with_cache
-from headrouter_core.columns import remember
+from headrouter_core.columns import Lease, remember
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import UsageError
 from headrouter_core.families.base import Anatomy
@@ -95,7 +95,9 @@ def replay_cache(
         cache.update(keys, values, index)
     compaction = _compaction(prefix, kept, states)
     hidden = compaction.states(prefix.hidden_states[None])
-    _run(families.locate(model), prefix, compaction, hidden, cache)
+    anatomy = families.locate(model)
+    _run(anatomy, prefix, compaction, hidden, cache)
+    compaction.columns.lease = Lease(anatomy.root)
     remember(cache, compaction.columns)
     cache.crop(-1)
     return cache

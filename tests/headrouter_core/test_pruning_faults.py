@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import threading
 import types
 import warnings
 from dataclasses import dataclass, replace
@@ -183,95 +181,7 @@ def test_a_prompt_without_the_text_that_is_probed(model: Any) -> None:
         model(**batch([row(20)]))
 
 
-# --- contexts and threads
-
-
-def test_contexts_on_one_model_do_not_nest(model: Any) -> None:
-    inner = []
-
-    def elsewhere() -> None:
-        try:
-            with prune(model, Affinity(), 0.6):
-                pass
-        except UsageError as refused:
-            inner.append(str(refused))
-
-    with prune(model, Affinity(), 0.6):
-        not_opened("do not nest", model, Affinity(), 0.3, kind=UsageError)
-        thread = threading.Thread(target=elsewhere)
-        thread.start()
-        thread.join()
-        model(**batch(ONE))
-    assert len(inner) == 1
-
-
-def test_threads_with_models_of_their_own_do_not_mix(model: Any) -> None:
-    other = copy.deepcopy(model)
-    alone = {}
-    for each, ratio in ((model, 0.6), (other, 0.9)):
-        with prune(each, Affinity(), ratio) as trace:
-            alone[ratio] = each.generate(**batch(THREE), **GREEDY), list(trace)
-    both: dict[float, Any] = {}
-    start = threading.Barrier(2)
-
-    def serve(each: Any, ratio: float) -> None:
-        start.wait()
-        with prune(each, Affinity(), ratio) as trace:
-            both[ratio] = each.generate(**batch(THREE), **GREEDY), list(trace)
-
-    threads = [threading.Thread(target=serve, args=pair) for pair in ((model, 0.6), (other, 0.9))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for ratio, (ids, entries) in alone.items():
-        assert torch.equal(both[ratio][0], ids)
-        assert len(both[ratio][1]) == 3
-        for here, there in zip(both[ratio][1], entries, strict=True):
-            assert torch.equal(here.kept, there.kept)
-
-
-def test_models_side_by_side(model: Any) -> None:
-    other, inputs = copy.deepcopy(model), batch(THREE)
-    alone = []
-    for each, ratio in ((model, 0.6), (other, 0.9)):
-        with prune(each, Affinity(), ratio):
-            alone.append(each.generate(**inputs, **GREEDY))
-    with prune(model, Affinity(), 0.6) as here, prune(other, Affinity(), 0.9) as there:
-        found = [each.generate(**inputs, **GREEDY) for each in (model, other)]
-    assert all(map(torch.equal, found, alone))
-    assert [len(entry.kept) for entry in (*here, *there)] == [8, 3, 0, 2, 1, 0]
-
-
-def test_threads_may_share_a_context(model: Any) -> None:
-    prompts, found = [batch(THREE[:1]), batch(THREE[1:2])], {}
-    start = threading.Barrier(2)
-
-    def serve(index: int) -> None:
-        start.wait()
-        found[index] = [model.generate(**prompts[index], **GREEDY) for _ in range(2)]
-
-    with prune(model, Affinity(), 0.6) as trace:
-        alone = [model.generate(**inputs, **GREEDY) for inputs in prompts]
-        threads = [threading.Thread(target=serve, args=(index,)) for index in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(trace) == 6
-    for index, wanted in enumerate(alone):
-        assert all(torch.equal(ids, wanted) for ids in found[index])
-
-
-def test_generate_may_run_on_another_thread_as_with_streamers(model: Any) -> None:
-    out = []
-    with prune(model, Affinity(), 0.6) as trace:
-        run = lambda: out.append(model.generate(**batch(ONE), **GREEDY))  # noqa: E731
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        assert torch.equal(out[0], model.generate(**batch(ONE), **GREEDY))
-    assert len(trace) == 2
+# --- contexts
 
 
 def test_an_own_generate_of_the_instance_is_put_back(model: Any) -> None:
