@@ -44,9 +44,18 @@ def prune(
     for the prefill and for every step that continues its cache. Kept tokens keep their positions.
     Rows are padded on the left: the last position of a pruned row is its last real token.
 
+    The context is that of the thread or asyncio task that opens it: several may prune one model at
+    the same time, each as it asks, and those that ask for nothing get the unpruned model, bit by
+    bit. Tasks that are made inside and ``asyncio.to_thread`` carry it along; other threads do not,
+    so bind what they run: :meth:`Trace.bound`. If a thread that was started meanwhile ran the model
+    unbound, or if others did and nothing was heard here, that is said on closing.
+
     A cache that was pruned can be continued here or in a later context on the same model and layer;
-    elsewhere it raises. Models compiled by ``torch.compile`` work, but dynamo has to forget their
-    graphs when the context opens and closes: keep one context open over many inputs.
+    elsewhere, on another model too, it raises. Models compiled by ``torch.compile`` work: parts
+    that contain hooked modules are compiled once more, with graph breaks, by whoever runs them
+    first while a context is open, and both kinds of graphs are kept. Those compiled with
+    ``fullgraph=True`` cannot break, and raise dynamo's error as long as a context is open.
+    Meanwhile the model can be neither copied nor pickled.
 
     Args:
         model: a loaded model of a supported family, or one that wraps it (PEFT, ``torch.compile``).
@@ -54,12 +63,17 @@ def prune(
         ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value.
         layer: M, the first layer that sees only kept tokens; the profile's, else 2.
         force: use a profile although its weights or probe layer are not this model's.
+        trace_limit: how many entries the trace keeps; beyond, the oldest are dropped. 1000 unless
+            given, and then a warning says so when the first one goes.
+        on_entry: called with each entry of the trace, in the thread that ran its forward. What it
+            raises comes out of that forward.
 
     Yields:
         The trace: one entry a row of each prefill, in order.
 
     Raises:
-        UsageError: no selector, ratio or layer out of range, or the model is being pruned already.
+        UsageError: no selector, ratio, layer or limit out of range, or this thread or task is
+            pruning the model already.
         UnsupportedModelError: the architecture cannot be pruned exactly.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
         SelectionError: the selector broke its contract.

@@ -191,8 +191,11 @@ def hook_in_force(module: nn.Module, moment: Moment) -> tuple[Session, Hook] | N
 
 
 def overheard(module: nn.Module) -> None:
-    """Tell the sessions on a model that somebody without one runs it."""
-    for session in tuple(_listeners.get(module, ())):
+    """Tell the sessions on a model that somebody runs it, if the caller has none on it."""
+    listeners = tuple(_listeners.get(module, ()))
+    if any(session._root is module for session in _in_force.get()):
+        return
+    for session in listeners:
         session.strangers.note()
 
 

@@ -17,6 +17,7 @@ from headrouter_core.pruning import prune
 
 from .guarded import ONE, fixture_model, hook_count
 from .probes import Scattered
+from .tiny_families import decoder_layers
 from .tiny_models import batch
 
 model = fixture_model
@@ -50,7 +51,7 @@ def test_models(model: Any, copied: Callable[[Any], Any]) -> None:
         with pytest.raises(UsageError, match="cannot be copied or pickled while it is being prun"):
             copied(model)
         with pytest.raises(UsageError, match="cannot be copied"):
-            copied(model.model.language_model.layers[3])
+            copied(decoder_layers(model)[3])
         copied(model.state_dict())
         model(**batch(ONE))
     whole = copied(model)

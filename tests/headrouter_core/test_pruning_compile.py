@@ -1,14 +1,17 @@
-"""Compiled modules: dynamo does not look for hooks that came later, so pruning has to tell it."""
+"""Compiled modules: dynamo does not look for hooks that came later, so gates have to tell it."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from transformers import CompileConfig
 
+from headrouter_core import families
 from headrouter_core.pruning import prune
 
 from .guarded import ONE, fixture_model, refused
@@ -21,7 +24,7 @@ model = fixture_model
 @pytest.fixture
 def compiled() -> Iterator[Any]:
     model = thinker("sdpa", num_hidden_layers=3)
-    layers = model.model.language_model.layers
+    layers = families.locate(model).layers
     layers[1].compile(backend="eager")
     layers[2] = torch.compile(layers[2], backend="eager")
     yield model
@@ -73,6 +76,66 @@ def test_whole_models_compiled_before(compiling: Callable[[Any], Any]) -> None:
             assert torch.equal(compiled(**inputs).logits, pruned)
         assert len(trace) == 1
         assert torch.equal(compiled(**inputs).logits, wanted)
+    finally:
+        torch._dynamo.reset()
+
+
+def compiled_frames() -> int:
+    frames: int = torch._dynamo.utils.counters["frames"]["total"]
+    return frames
+
+
+@torch.no_grad()
+def test_contexts_cost_no_graph_of_others(compiled: Any) -> None:
+    """Not of a plain function, nor of a model of the same class, nor, when it is back, its own."""
+    other = thinker("sdpa", num_hidden_layers=3)
+    layers = families.locate(other).layers
+    layers[1].compile(backend="eager")
+    layers[2] = torch.compile(layers[2], backend="eager")
+    unrelated = torch.compile(lambda x: x * 2 + 1, backend="eager")
+    inputs, ones = batch(ONE), torch.ones(3)
+
+    def use() -> None:
+        unrelated(ones)
+        other(**inputs)
+
+    def round_of_use() -> None:
+        with prune(compiled, Affinity(), 0.6, 2):
+            use()
+            compiled(**inputs)
+        use()
+        compiled(**inputs)
+
+    round_of_use()
+    before = compiled_frames()
+    for _ in range(3):
+        round_of_use()
+    assert compiled_frames() == before
+
+
+def test_a_context_waits_for_a_compilation_on_another_thread() -> None:
+    """Guards are made at the end of a trace: of hooks that came in its midst, dynamo would fail."""
+    model = thinker("sdpa", num_hidden_layers=3)
+    tracing, opening = threading.Event(), threading.Event()
+
+    def slow(graph: Any, inputs: Any) -> Any:
+        tracing.set()
+        opening.wait(1)
+        return graph.forward
+
+    layers = families.locate(model).layers
+    layers[2] = torch.compile(layers[2], backend=slow)
+    with torch.no_grad():
+        plain = thinker("sdpa", num_hidden_layers=3)(**batch(ONE)).logits
+    try:
+        with ThreadPoolExecutor(1) as pool, torch.no_grad():
+            job = pool.submit(lambda: model(**batch(ONE)).logits.clone())
+            tracing.wait(60)
+            with prune(model, Affinity(), 0.6, 2) as trace:
+                opening.set()
+                model(**batch(ONE))
+            assert torch.equal(job.result(), plain)
+        assert len(trace) == 1
     finally:
         torch._dynamo.reset()
 
