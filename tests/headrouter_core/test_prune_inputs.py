@@ -281,7 +281,7 @@ def test_stale_graphs_are_noticed() -> None:
 
 def test_what_cannot_be_done_is_refused() -> None:
     whole, given = model("qwen2_5_omni", "sdpa"), inputs("qwen2_5_omni", "one")
-    with pytest.raises(UsageError, match="takes whole prompts, no cache"):
+    with pytest.raises(UsageError, match="takes whole prompts without"):
         prune_inputs(whole, {**given, "past_key_values": object()}, Scattered(), 0.6)
     with pytest.raises(UsageError, match="merging replaces states of the pruning layer"):
         prune_inputs(whole, given, Merging(), 0.6)
