@@ -1,4 +1,4 @@
-"""Scenes of up to 30 seconds, composed from clips with a seed.
+"""Scenes of up to 60 seconds, composed from clips with a seed.
 
 A scene holds items (someone says digits, a keyword, an order, a German or an English sentence; a
 sound event; an instrument) one after another with gaps, each kind at most once so that a question
@@ -18,7 +18,7 @@ from tiny_omni.augment import augment
 from tiny_omni.clips import SAMPLE_RATE, Bank, Clip
 
 KINDS = ("digits", "keyword", "order", "german", "english", "event", "instrument")
-MIN_SECONDS, MAX_SECONDS = 4.0, 30.0
+MIN_SECONDS, MAX_SECONDS = 4.0, 60.0
 #: One audio token of the model: scenes are whole multiples of it.
 TOKEN_SAMPLES = 640
 #: Most digits that a speaker says.
@@ -75,7 +75,7 @@ def compose(
 
     ``varied`` augments every clip (training); ``need`` names a kind that has to be in the scene,
     or ``"bed"``. Equal arguments give equal samples. Raises ``ValueError`` for a length outside
-    [4, 30] seconds or an unknown need.
+    [4, 60] seconds or an unknown need.
     """
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise ValueError(f"scenes are {MIN_SECONDS:g} to {MAX_SECONDS:g} s long, not {seconds:g} s")

@@ -71,7 +71,7 @@ def test_needed_kind_is_there(bank, need):
 
 
 def test_bad_arguments(bank):
-    with pytest.raises(ValueError, match="4 to 30 s long, not 3 s"):
+    with pytest.raises(ValueError, match="4 to 60 s long, not 3 s"):
         compose(bank, 0, 3.0)
     with pytest.raises(ValueError, match="unknown kind 'song'"):
         compose(bank, 0, 8.0, need="song")

