@@ -18,7 +18,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from small_omni import adapter
@@ -26,16 +25,22 @@ from small_omni.adapter import Places
 from small_omni.assembly import assemble
 from small_omni.parts.packages import fetch
 from small_omni.parts.reading import read_parts
-from small_omni.recipe.alignment import align
+from small_omni.recipe.alignment import align, listen
 from small_omni.recipe.checkpoint import Run
 from small_omni.recipe.stream import Shape, Stream
-from small_omni.recipe.texts import conversations, prompts, replies
+from small_omni.recipe.texts import prompts, replies
 from small_omni.recipe.trainee import Trainee
+from small_omni.recipe.updating import update
 from small_omni.recipe.validation import validate
-from tiny_omni.batches import IGNORE, Batch, Packer
-from tiny_omni.train import learning_rate, mixed_precision
+from tiny_omni.batches import Packer
 
 WORK = Path(".work/small_omni")
+
+
+def learning_rate(step: int, steps: int, peak: float, decay: float) -> float:
+    """Warm-up over 20 steps, constant, then linear to zero over the last ``decay`` of all."""
+    left = (steps - step) / max(1.0, decay * steps)
+    return peak * min(1.0, (step + 1) / 20, left)
 
 
 def train(args: argparse.Namespace, trainee: Trainee) -> None:
@@ -90,7 +95,7 @@ def _prepare(args: argparse.Namespace, trainee: Trainee, run: Run) -> None:
     run.replies = replies(trainee, prompts(args.texts))
     _log(args.work, {"replies": len(run.replies), "s": round(time.perf_counter() - clock)})
     clock = time.perf_counter()
-    right = align(trainee, args.align, args.align, args.seed)
+    right = align(trainee, listen(trainee, args.align, args.seed), args.align, args.seed)
     _log(args.work, {"align": args.align, **right, "s": round(time.perf_counter() - clock)})
     run.average(0.0)
 
@@ -117,8 +122,9 @@ def _steps(
         torch.manual_seed(args.seed * 1_000_003 + run.step)
         part = [texts[(run.step + i) % len(texts)] for i in range(2)] if texts else []
         part = part if run.step % args.drift_every == 0 else []
-        rate = learning_rate(run.step, 0, args.steps, args.rate, args.decay)
-        for name, value in _step(trainee, run, batch.to(trainee.omni.device), part, rate).items():
+        rate = learning_rate(run.step, args.steps, args.rate, args.decay)
+        seen = update(trainee, run.parameters, run.optimizer, batch, part, rate)
+        for name, value in seen.items():
             sums[name].append(value)
         run.average(min(0.995, (run.step + 1) / (run.step + 20)))
         run.step += 1
@@ -135,44 +141,6 @@ def _steps(
             clock = time.perf_counter()
 
 
-def _step(
-    trainee: Trainee, run: Run, batch: Batch, texts: list[tuple[str, list[int]]], rate: float
-) -> dict[str, float]:
-    """One update; what it saw: losses, and the share of right answer tokens by task."""
-    device = trainee.omni.device
-    with mixed_precision(device):
-        embedded = trainee.encode(batch.samples)
-        tokens, right = trainee.answers(nn.functional.dropout(embedded, 0.05), batch)
-        wanted = batch.labels != IGNORE
-        weights = batch.weights[wanted]
-        loss = (tokens * weights).sum() / weights.sum()
-        seen = {"loss": tokens.mean().item(), "tokens": float(batch.ids.numel())}
-        if texts:
-            ids, counted = (t.to(device) for t in conversations(trainee, texts))
-            drift = trainee.drift(ids, counted)
-            loss, seen["drift"] = loss + drift, drift.item()
-    loss.backward()
-    nn.utils.clip_grad_norm_(run.parameters.values(), 1.0)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    return seen | _right(batch, wanted, right)
-
-
-def _right(batch: Batch, wanted: torch.Tensor, right: torch.Tensor) -> dict[str, float]:
-    """Share of whole answers that are right, by task."""
-    places = wanted.nonzero()
-    whole: dict[tuple[int, int], bool] = {}
-    segments = batch.segments[wanted].tolist()
-    for row, segment, ok in zip(places[:, 0].tolist(), segments, right.tolist(), strict=True):
-        whole[row, segment] = whole.get((row, segment), True) and ok
-    by_task: dict[str, list[bool]] = defaultdict(list)
-    for (row, segment), ok in whole.items():
-        by_task[batch.tasks[row][segment - 1]].append(ok)
-    return {task: sum(hits) / len(hits) for task, hits in by_task.items()}
-
-
 @torch.no_grad()
 def _report(args: argparse.Namespace, trainee: Trainee, run: Run) -> None:
     """Validate the averaged weights, and put the trained ones back."""
@@ -180,12 +148,11 @@ def _report(args: argparse.Namespace, trainee: Trainee, run: Run) -> None:
     for name, parameter in run.parameters.items():
         parameter.copy_(run.averaged[name])
     clock = time.perf_counter()
-    scores = validate(trainee, 10.0, args.validate_count)
+    scores = validate(trainee, 10.0, args.validate_scenes)
     for name, parameter in run.parameters.items():
         parameter.copy_(kept[name])
-    mean = round(sum(scores.values()) / len(scores), 4)
     took = round(time.perf_counter() - clock)
-    _log(args.work, {"step": run.step, "validation": mean, **scores, "s": took})
+    _log(args.work, {"step": run.step, "validation": scores, "s": took})
 
 
 def _log(work: Path, entry: dict) -> None:
@@ -217,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--print-every", type=int, default=10)
     options.add_argument("--save-every", type=int, default=20)
     options.add_argument("--validate-every", type=int, default=100)
-    options.add_argument("--validate-count", type=int, default=6, help="questions a task")
+    options.add_argument("--validate-scenes", type=int, default=32)
     return options
 
 

@@ -7,6 +7,7 @@ it takes a minute or two; the decoder then meets audio that already speaks its l
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -23,10 +24,20 @@ _SECONDS = 6.0
 _WEIGHTS = {"sound": 1.0, "emotion": 0.3, "gender": 0.3, "bed": 0.3}
 
 
-def align(trainee: Trainee, scenes: int, steps: int, seed: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Frames:
+    """What the frozen encoder makes of some scenes, and what sounds there."""
+
+    states: torch.Tensor
+    """[n, D], pooled and normalised: what the projection takes."""
+    labels: dict[str, torch.Tensor]
+    """Kind of label -> [n]; -100 where undefined."""
+
+
+def align(trainee: Trainee, frames: Frames, steps: int, seed: int) -> dict[str, float]:
     """Train the projection, and return how much of what sounds it then names rightly."""
     device = trainee.omni.device
-    states, labels = _frames(trainee, scenes, seed)
+    states, labels = frames.states, frames.labels
     table = trainee.omni.model.language_model.embed_tokens.weight.detach().float()
     centre, size = table.mean(0), table.square().mean().sqrt()
     words = {name: functional.normalize(w - centre, dim=-1) for name, w in _words(trainee).items()}
@@ -46,6 +57,8 @@ def align(trainee: Trainee, scenes: int, steps: int, seed: int) -> dict[str, flo
         for name, prototypes in words.items():
             target = labels[name][drawn]
             named = target != IGNORE
+            if not named.any():
+                continue
             logits = directions[named] @ prototypes.T * sharpness.exp()
             loss = loss + _WEIGHTS[name] * functional.cross_entropy(logits, target[named])
             right[name] = (logits.argmax(-1) == target[named]).float().mean().item()
@@ -56,10 +69,8 @@ def align(trainee: Trainee, scenes: int, steps: int, seed: int) -> dict[str, flo
 
 
 @torch.no_grad()
-def _frames(
-    trainee: Trainee, scenes: int, seed: int
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The encoder's pooled, normalised states [n, D] of training scenes and their labels [n]."""
+def listen(trainee: Trainee, scenes: int, seed: int) -> Frames:
+    """Let the encoder hear so many training scenes."""
     bank, kept, states = Bank.of("train"), [], []
     hook = trainee.omni.model.audio_tower.proj.register_forward_pre_hook(
         lambda _, given: states.append(given[0])
@@ -70,7 +81,7 @@ def _frames(
         kept.append(frame_labels(scene))
     hook.remove()
     labels = {name: torch.cat([row[name] for row in kept]) for name in FRAME_HEADS}
-    return torch.cat(states), {k: v.to(trainee.omni.device) for k, v in labels.items()}
+    return Frames(torch.cat(states), {k: v.to(trainee.omni.device) for k, v in labels.items()})
 
 
 def _words(trainee: Trainee) -> dict[str, torch.Tensor]:

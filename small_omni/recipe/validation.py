@@ -7,36 +7,41 @@ from collections import defaultdict
 import torch
 
 from small_omni.recipe.trainee import Trainee
-from tiny_omni.batches import IGNORE, Packer
+from small_omni.recipe.updating import right_answers
+from tiny_omni.batches import Packer
 from tiny_omni.clips import Bank
-from tiny_omni.questions import TASKS, pose
+from tiny_omni.questions import TASKS, questions
+from tiny_omni.scenes import compose
+
+#: The kinds that scenes take turns to hold, so that every task is asked about equally often.
+_NEEDS = ("digits", "keyword", "german", "event", "bed", "instrument", "english", "german")
 
 
 @torch.inference_mode()
-def validate(trainee: Trainee, seconds: float, count: int, *, batch: int = 4) -> dict[str, float]:
-    """Exact answers per task, ``count`` questions each, on the calibration split.
+def validate(trainee: Trainee, seconds: float, scenes: int, *, batch: int = 4) -> dict[str, float]:
+    """Share of exact answers per task to all questions about ``scenes`` calibration scenes.
 
     Teacher-forced: greedy decoding gives an answer exactly where its every token is the likeliest.
+    ``mean`` is over the tasks, ``questions`` how many there were.
     """
     device = trainee.omni.device
     bank, packer = Bank.of("calibration"), Packer(trainee.tokenizer)
-    posed = [
-        pose(bank, task, number, f"validation/{task}/{number}", seconds)
-        for number in range(count)
-        for task in TASKS
-    ]
     hits: dict[str, list[bool]] = defaultdict(list)
     training = trainee.training
     trainee.eval()
-    for start in range(0, len(posed), batch):
-        part = posed[start : start + batch]
-        packed = packer([scene for scene, _, _ in part], [[q] for _, q, _ in part]).to(device)
+    for start in range(0, scenes, batch):
+        numbers = range(start, min(start + batch, scenes))
+        part = [
+            compose(bank, f"validation/{i}", seconds, need=_NEEDS[i % len(_NEEDS)]) for i in numbers
+        ]
+        asked = [
+            questions(scene, f"validation/{i}") for i, scene in zip(numbers, part, strict=True)
+        ]
+        packed = packer(part, asked).to(device)
         _, right = trainee.answers(trainee.encode(packed.samples), packed)
-        whole = [True] * len(part)
-        rows = (packed.labels != IGNORE).nonzero()[:, 0].tolist()
-        for row, ok in zip(rows, right.tolist(), strict=True):
-            whole[row] = whole[row] and ok
-        for (_, question, _), ok in zip(part, whole, strict=True):
-            hits[question.task].append(ok)
+        for task, answers in right_answers(packed, right).items():
+            hits[task] += answers
     trainee.train(training)
-    return {task: round(sum(hits[task]) / count, 3) for task in TASKS}
+    scores = {task: round(sum(hits[task]) / len(hits[task]), 3) for task in TASKS if hits[task]}
+    mean = round(sum(scores.values()) / len(scores), 3)
+    return {"mean": mean, **scores, "questions": sum(map(len, hits.values()))}
