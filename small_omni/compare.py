@@ -66,6 +66,7 @@ def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dic
         first=0,
         short=args.steps,
         shape=Shape(args.seconds),
+        speech=WORK / "speech",  # not opened: all scenes are short
     )
     trainee.train()
     losses, clock = [], time.process_time()

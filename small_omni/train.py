@@ -110,6 +110,7 @@ def _steps(
         first=run.step,
         short=args.short,
         shape=Shape(args.seconds),
+        speech=args.speech,
     )
     texts = list(zip(prompts(args.texts), run.replies, strict=True))
     sums: dict[str, list[float]] = defaultdict(list)
@@ -120,8 +121,8 @@ def _steps(
         if run.step >= args.steps or told:
             break
         torch.manual_seed(args.seed * 1_000_003 + run.step)
-        part = [texts[(run.step + i) % len(texts)] for i in range(2)] if texts else []
-        part = part if run.step % args.drift_every == 0 else []
+        turn, rest = divmod(run.step, args.drift_every)
+        part = [texts[(2 * turn + i) % len(texts)] for i in range(2)] if texts and not rest else []
         rate = learning_rate(run.step, args.steps, args.rate, args.decay)
         seen = update(trainee, run.parameters, run.optimizer, batch, part, rate)
         for name, value in seen.items():
@@ -167,6 +168,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--work", type=Path, default=WORK / "run", help="checkpoint, log, adapter")
     options.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
+    options.add_argument("--speech", type=Path, default=WORK / "speech", help="synthetic speech")
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--align", type=int, default=400, help="scenes and steps of the alignment")

@@ -25,6 +25,8 @@ TOKEN_SAMPLES = 640
 MAX_DIGITS = 7
 _FADE = 80
 _VARIATIONS = 20
+#: Kind of an item, and its clips: what is heard of each, and the silence before it, in samples.
+Part = tuple[str, list[tuple[Clip, np.ndarray, int]]]
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,29 @@ def compose(
     rng = random.Random(f"{seed}/{seconds}/{need}")
     length = round(seconds * SAMPLE_RATE / TOKEN_SAMPLES) * TOKEN_SAMPLES
     parts = _draw_parts(bank, rng, length, varied, need)
+    return mix(parts, length, bank, rng, varied=varied, bed=need == "bed")
+
+
+def mix(
+    parts: list[Part], length: int, bank: Bank, rng: random.Random, *, varied: bool, bed: bool
+) -> Scene:
+    """Place parts in their order at random times, over a background (always if ``bed``) and noise.
+
+    Together, parts and gaps have at most ``length`` samples.
+    """
     samples = np.zeros(length, np.float32)
     items = _place(parts, samples, rng)
-    bed = _add_bed(bank, samples, rng, varied) if need == "bed" or rng.random() < 0.75 else None
+    under = _add_bed(bank, samples, rng, varied) if bed or rng.random() < 0.75 else None
     _add_noise(samples, rng)
     peak = float(np.abs(samples).max())
     samples *= 10 ** (rng.uniform(-14, -1) / 20) / max(peak, 1e-6)
-    return Scene(samples, items, bed)
+    return Scene(samples, items, under)
 
 
 def _draw_parts(
     bank: Bank, rng: random.Random, length: int, varied: bool, need: str | None
-) -> list[tuple[str, list[tuple[Clip, np.ndarray, int]]]]:
-    """Draw kinds until the scene is full: [(kind, [(clip, samples, gap before)])]."""
+) -> list[Part]:
+    """Draw kinds until the scene is full."""
     # "digits" leads more often than the rest: three tasks ask about it
     order = rng.sample(KINDS, len(KINDS))
     if rng.random() < 0.4:
@@ -106,7 +118,7 @@ def _draw_parts(
     room = int(length * rng.uniform(0.55, 0.85))
     parts = []
     for kind in order:
-        clips = _draw(kind, bank, rng, length, varied)
+        clips = draw(kind, bank, rng, length, varied)
         size = sum(len(samples) + gap for _, samples, gap in clips)
         if size <= room or (kind == need and size <= length):
             parts.append((kind, clips))
@@ -115,9 +127,10 @@ def _draw_parts(
     return parts
 
 
-def _draw(
+def draw(
     kind: str, bank: Bank, rng: random.Random, length: int, varied: bool
 ) -> list[tuple[Clip, np.ndarray, int]]:
+    """Draw the clips of an item of this kind for a scene of ``length`` samples."""
     if kind == "digits":
         return _draw_digits(bank, rng, length, varied)
     if kind == "english":
@@ -172,6 +185,11 @@ def _vary(clip: Clip, rng: random.Random, varied: bool) -> np.ndarray:
     samples = clip.read()
     if varied:
         samples = _variation(clip, rng.randrange(_VARIATIONS)).astype(np.float32)
+    return levelled(samples)
+
+
+def levelled(samples: np.ndarray) -> np.ndarray:
+    """Samples at the level that all clips have before they are mixed."""
     power = np.sqrt(np.mean(samples**2) + 1e-10)
     return samples * np.float32(0.1 / power)
 
@@ -191,7 +209,7 @@ def _cut(samples: np.ndarray, longest: int, rng: random.Random) -> np.ndarray:
     return samples[start : start + longest].copy()
 
 
-def _place(parts: list, samples: np.ndarray, rng: random.Random) -> tuple[Item, ...]:
+def _place(parts: list[Part], samples: np.ndarray, rng: random.Random) -> tuple[Item, ...]:
     """Mix the parts into ``samples`` at random places, in their order."""
     sizes = [sum(len(piece) + gap for _, piece, gap in clips) for _, clips in parts]
     free = len(samples) - sum(sizes)

@@ -106,13 +106,13 @@ _CALLED = {
 _Made = Iterator[tuple[str, str]]
 
 
-def ask(scene: Scene, seed: str, most: int) -> list[Question]:
-    """At most ``most`` questions that the scene answers, drawn by ``seed``."""
+def ask(scene: Scene, seed: str) -> list[Question]:
+    """All questions that the scene answers, worded by ``seed``."""
     asked = [_varied(question, f"{seed}/{question.task}") for question in questions(scene, seed)]
     for task, make in _MORE.items():
         rng = random.Random(f"{seed}/{task}")
         asked += [Question(task, "", prompt, answer, answer) for prompt, answer in make(scene, rng)]
-    return random.Random(f"{seed}/which").sample(asked, min(most, len(asked)))
+    return asked
 
 
 def _varied(question: Question, seed: str) -> Question:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch.utils.data import IterableDataset
 
 from small_omni.recipe.questions import ask
+from small_omni.recipe.talks import Talks
 from tiny_omni.batches import Batch, Packer
 from tiny_omni.clips import Bank
 from tiny_omni.questions import TASKS
@@ -30,20 +32,29 @@ _SHORT = (((4.0, 7.0), 1.0),)
 _ALL = (((4.0, 8.0), 0.45), ((8.0, 12.0), 0.35), ((12.0, 30.0), 0.15), ((30.0, 60.0), 0.05))
 
 
+#: Share of scenes in which somebody talks, once the short ones are learned.
+_TALKS = 0.35
+
+
 class Stream(IterableDataset):
     """Endless batches from step ``first`` on; before step ``short`` all scenes are short."""
 
-    def __init__(self, packer: Packer, *, seed: int, first: int, short: int, shape: Shape) -> None:
+    def __init__(
+        self, packer: Packer, *, seed: int, first: int, short: int, shape: Shape, speech: Path
+    ) -> None:
         self.packer, self.seed, self.first = packer, seed, first
-        self.short, self.shape = short, shape
+        self.short, self.shape, self.speech = short, shape, speech
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batch of step ``first``, ``first + 1``, …; one process makes them."""
         bank = Bank.of("train")
+        talks: Talks | None = None
         for step in range(self.first, 10**12):
-            yield self._batch(bank, step)
+            if step >= self.short and talks is None:
+                talks = Talks(self.speech, bank)
+            yield self._batch(bank, talks, step)
 
-    def _batch(self, bank: Bank, step: int) -> Batch:
+    def _batch(self, bank: Bank, talks: Talks | None, step: int) -> Batch:
         rng = random.Random(f"{self.seed}/{step}")
         lengths = _SHORT if step < self.short else _ALL
         ((low, high),) = rng.choices([span for span, _ in lengths], [share for _, share in lengths])
@@ -51,7 +62,12 @@ class Stream(IterableDataset):
         scenes, asked = [], []
         for row in range(max(1, round(self.shape.seconds / seconds))):
             name = f"{self.seed}/{step}/{row}"
-            need = rng.choice(TASKS[rng.choice(list(TASKS))].needs)
-            scenes.append(compose(bank, name, seconds, varied=True, need=need))
-            asked.append(ask(scenes[-1], name, self.shape.questions))
+            if talks and rng.random() < _TALKS:
+                scene, about = talks.compose(name, seconds)
+            else:
+                need = rng.choice(TASKS[rng.choice(list(TASKS))].needs)
+                scene = compose(bank, name, seconds, varied=True, need=need)
+                about = ask(scene, name)
+            scenes.append(scene)
+            asked.append(rng.sample(about, min(self.shape.questions, len(about))))
         return self.packer(scenes, asked)
