@@ -32,10 +32,8 @@ def config(variables: Mapping[str, np.ndarray]) -> WhisperConfig:
         decoder_ffn_dim=feed_forward,
         max_source_positions=len(variables["encoder/position_encodings/encodings"]),
         max_target_positions=len(variables["decoder/position_encodings/encodings"]),
-        decoder_start_token_id=START[0],
-        bos_token_id=END,
-        eos_token_id=END,
-        pad_token_id=END,
+        # START and END say which tokens start and end: nothing here generates by itself
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
     )
 
 
