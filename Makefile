@@ -4,6 +4,8 @@
 # make floor  a part of the exactness suite on the oldest transformers
 # make versions   the exactness suite on the oldest transformers, 5.20, the newest, and what pip resolves
 # make exactness  measure docs/exactness.json anew, and write docs/families.md from it
+# make small-omni  train small-omni's adapter; stop it and start it again at any time. Needs the
+#                  Debian packages flite, espeak-ng and wordnet-base
 # make coverage  branch coverage of headrouter_core by its own tests: at least 95 %
 #
 # Where torch comes from: by default from the index that pip is configured with. For a CPU or a
@@ -16,7 +18,7 @@ TORCH ?= torch
 BIN := $(VENV)/bin
 DEMO := .work/demo
 
-.PHONY: demo test check floor coverage versions exactness lint setup clean
+.PHONY: demo small-omni test check floor coverage versions exactness lint setup clean
 
 demo: $(VENV)/.ready
 	mkdir -p $(DEMO)
@@ -56,6 +58,10 @@ exactness: $(VENV)/.ready
 	$(BIN)/python -m pytest -q --record-exactness docs/exactness.json \
 		tests/headrouter_core/test_exactness_matrix.py tests/headrouter_core/test_pruning_flash.py
 	$(BIN)/python -m docs.make_families
+
+small-omni: $(VENV)/.ready
+	$(BIN)/python -m small_omni.speech
+	$(BIN)/python -m small_omni.train
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
