@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-import typer
-
 from calibrate import inspection, models
 from calibrate.ablation import ablate
 from calibrate.bundling import bundle
-from calibrate.console import STDERR, say
+from calibrate.console import STDERR, say, show, show_json
 from calibrate.heldout import report
 from calibrate.material import Material
 from calibrate.models import Loaded
@@ -168,10 +165,10 @@ def run(
         )
     profile.save(output, force=force)
     if as_json:
-        typer.echo(json.dumps({"output": str(output), **inspection.to_json(profile)}))
+        show_json({"output": str(output), **inspection.to_json(profile)})
         return
-    inspection.show_outcome(profile, inspection.stdout())
-    typer.echo(f"\nWrote {output}; look closer with: headrouter inspect {output}")
+    inspection.show_outcome(profile)
+    show(f"\nWrote {output}; look closer with: headrouter inspect {output}")
 
 
 def _other_lengths(seed: int) -> list[Sample]:

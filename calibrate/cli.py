@@ -19,6 +19,7 @@ from calibrate.commands.inspect import inspect
 from calibrate.commands.prune import prune
 from calibrate.commands.report import report
 from calibrate.exits import SETTINGS, guarded
+from calibrate.process import run
 
 app = typer.Typer(
     name="headrouter",
@@ -60,5 +61,5 @@ def options(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line, and end the process."""
+    run(app)

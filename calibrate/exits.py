@@ -11,9 +11,10 @@ from typing import Any
 
 import typer
 
+from calibrate import interrupts
 from calibrate.console import plain_messages, say
 
-FAILED, USAGE, PROFILE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 4, 130
+FAILED, USAGE, PROFILE, SOME_FAILED, INTERRUPTED = 1, 2, 3, 4, interrupts.CODE
 
 
 @dataclass
@@ -33,7 +34,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            with plain_messages():
+            with interrupts.raising(), plain_messages():
                 command(*args, **kwargs)
         except (typer.Exit, BrokenPipeError):
             raise
@@ -49,11 +50,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def exit_code(error: BaseException) -> int:
     """Return what the process ends with."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED  # without importing anything, which may be what was interrupted
     from calibrate.errors import SomeFailedError
     from headrouter_core.errors import ProfileError, UsageError
 
     codes = {
-        KeyboardInterrupt: INTERRUPTED,
         SomeFailedError: SOME_FAILED,
         ProfileError: PROFILE,
         UsageError: USAGE,
@@ -63,12 +65,12 @@ def exit_code(error: BaseException) -> int:
 
 def describe(error: BaseException) -> str:
     """Return what to tell the user."""
+    if isinstance(error, KeyboardInterrupt):
+        return interrupts.MESSAGE
     from headrouter_core.errors import HeadRouterError
 
     if isinstance(error, HeadRouterError):
         return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing half-written is left behind"
     if is_out_of_memory(error):
         return (
             "out of memory; use shorter audio, --dtype bfloat16, a smaller model, or a device with"

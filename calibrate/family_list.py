@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from typing import Any
 
-import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from calibrate.console import show, show_json
 from calibrate.frontend import FRONT_ENDS, FrontEnd, front_end
-from calibrate.inspection import stdout
 from headrouter_core.families import FAMILIES, Family
 
 #: Stand for the ways in which inputs were tested.
@@ -27,12 +25,12 @@ def run(*, as_json: bool) -> None:
     """Print the list."""
     facts = [to_json(family) for family in FAMILIES]
     if as_json:
-        typer.echo(json.dumps({"families": facts}, indent=2))
+        show_json({"families": facts})
         return
     ways = list(dict.fromkeys(fact["inputs"]["tested"] for fact in facts if fact["inputs"]))
     signs = dict(zip(ways, _SIGNS, strict=False))
     legend = _LEGEND.replace("\n", " ") + ", ".join(f"({signs[way]}) {way}" for way in ways)
-    stdout().print(Group(_table(facts, signs), "", Text(legend + "."), "", _notes(facts)))
+    show(Group(_table(facts, signs), "", Text(legend + "."), "", _notes(facts)))
 
 
 def to_json(family: Family) -> dict[str, Any]:

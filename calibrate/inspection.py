@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-from rich.console import Console, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from calibrate import inspection_tables as tables
+from calibrate.console import show, show_json
 from calibrate.heldout import verdicts
 from calibrate.outputs import claim_plot
 from headrouter_core import load_profile
@@ -71,29 +70,6 @@ def warnings(profile: Profile) -> list[str]:
     return found
 
 
-def show(profile: Profile, title: str, console: Console) -> None:
-    """Print the whole profile."""
-    parts: list[RenderableType] = [
-        tables.facts_table(profile, title),
-        tables.weights_table(profile),
-    ]
-    if len(profile.tensors["calibration.spread"]):
-        parts.append(tables.spreads_table(profile))
-    if profile.tensors["calibration.ablation"].numel():
-        parts.append(tables.ablation_table(profile))
-    if profile.results:
-        parts.append(tables.results_table(profile.results))
-        parts += filter(
-            None, (tables.lengths_table(profile.results), tables.stability_table(profile.results))
-        )
-    parts.append(tables.provenance_table(profile))
-    for part in parts:
-        console.print(part)
-        console.print()
-    for line in warnings(profile):
-        console.print(Text(f"! {line}", style="yellow"))
-
-
 def run(name: str, *, plot: Path | None, force: bool, as_json: bool) -> None:
     """The command: load, draw, and print as text or as one JSON object."""
     claim_plot(plot, force=force, inputs=[Path(name)])
@@ -103,28 +79,48 @@ def run(name: str, *, plot: Path | None, force: bool, as_json: bool) -> None:
 
         write(plot, draw(profile), force=force)
     if as_json:
-        typer.echo(json.dumps(to_json(profile)))
+        show_json(to_json(profile))
         return
-    show(profile, name, stdout())
+    _show([*_everything(profile, name), *_warned(profile)])
     if plot is not None:
-        typer.echo(f"Wrote {plot}")
+        show(f"Wrote {plot}")
 
 
-def show_outcome(profile: Profile, console: Console) -> None:
+def show_outcome(profile: Profile) -> None:
     """Print what a calibration chose and what it is worth: its closing table."""
-    for part in (
-        tables.facts_table(profile, profile.model.id),
-        tables.results_table(profile.results),
-        tables.lengths_table(profile.results),
-        tables.stability_table(profile.results),
-    ):
+    _show(
+        [
+            tables.facts_table(profile, profile.model.id),
+            tables.results_table(profile.results),
+            tables.lengths_table(profile.results),
+            tables.stability_table(profile.results),
+            *_warned(profile),
+        ]
+    )
+
+
+def _everything(profile: Profile, title: str) -> Iterator[RenderableType | None]:
+    yield tables.facts_table(profile, title)
+    yield tables.weights_table(profile)
+    if len(profile.tensors["calibration.spread"]):
+        yield tables.spreads_table(profile)
+    if profile.tensors["calibration.ablation"].numel():
+        yield tables.ablation_table(profile)
+    if profile.results:
+        yield tables.results_table(profile.results)
+        yield tables.lengths_table(profile.results)
+        yield tables.stability_table(profile.results)
+    yield tables.provenance_table(profile)
+
+
+def _warned(profile: Profile) -> Iterator[RenderableType]:
+    lines = warnings(profile)
+    if lines:
+        yield Group(*(Text(f"! {line}", style="yellow") for line in lines))
+
+
+def _show(parts: Iterable[RenderableType | None]) -> None:
+    """Print what there is, with an empty line behind each."""
+    for part in parts:
         if part is not None:
-            console.print(part)
-            console.print()
-    for line in warnings(profile):
-        console.print(Text(f"! {line}", style="yellow"))
-
-
-def stdout() -> Console:
-    """Where results go: as wide as the terminal, or wide enough for every table in a file."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+            show(part, "")

@@ -82,7 +82,8 @@ def spreads_table(profile: Profile, width: int = 50) -> RenderableType:
         counts, _ = np.histogram(values, bins=width, range=(low, high))
         line = "".join(_LEVELS[min(8, 2 * int(count))] if count else "·" for count in counts)
         colour = COLOURS[profile.calibration["groups"][task]]
-        table.add_row(Text(task, style=colour), Text(line, style=colour), f"{values.mean():.3f}")
+        mean = f"{values.mean():.3f}" if len(values) else "none"
+        table.add_row(Text(task, style=colour), Text(line, style=colour), mean)
     axis = np.linspace(low, high, width)
     for name, center in zip(GROUPS, centers, strict=True):
         curve = np.exp(-((axis - center) ** 2) / (2 * sigma**2))
@@ -110,6 +111,8 @@ def ablation_table(profile: Profile) -> RenderableType:
         for r, ratio in enumerate(profile.calibration["ratios"]):
             for group in ("semantic", "acoustic"):
                 rows = [i for i, task in enumerate(tasks) if groups[task] == group]
+                if not rows:
+                    continue
                 table.add_column(f"r = {ratio:g}\n{group}", justify="right", style=COLOURS[group])
                 error = np.sqrt((errors[k, rows, r] ** 2).sum(axis=0)) / len(rows)
                 columns.append((means[k, rows, r].mean(axis=0), error))

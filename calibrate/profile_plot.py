@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-
 import numpy as np
+from matplotlib.figure import Figure
 
+from calibrate.figures import png, text_as_data
+from calibrate.visible import one_line
+from headrouter_core.errors import UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.routing import GROUPS
 
@@ -18,32 +19,36 @@ def draw(profile: Profile) -> bytes:
 
     On top the mean selectivity of each head per task (paper Fig. 5), below the spread of each
     group's samples with the three Gaussians of the router.
-    """
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 8.5), layout="constrained")
-    top, bottom = figure.subplots(2, 1, height_ratios=(3, 2))
-    _heatmap(figure, top, profile)
-    _densities(bottom, profile)
-    figure.suptitle(f"{profile.model.id}: layer {profile.model.probe_layer}", fontsize=12)
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # tasks may be in scripts that the font lacks: boxes are drawn, and that is enough said
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
-    return file.getvalue()
+    Raises:
+        UsageError: the profile holds no samples, as one made by hand.
+    """
+    if not profile.calibration["samples"]:
+        raise UsageError(
+            f"the profile of {profile.model.id} holds no calibration samples: there is nothing to"
+            " plot"
+        )
+    with text_as_data():
+        figure = Figure(figsize=(9, 8.5), dpi=150, layout="constrained")
+        top, bottom = figure.subplots(2, 1, height_ratios=(3, 2))
+        _heatmap(figure, top, profile)
+        _densities(bottom, profile)
+        model = profile.model
+        figure.suptitle(f"{one_line(model.id)}: layer {model.probe_layer}", fontsize=12)
+        return png(figure)
 
 
 def _heatmap(figure, axes, profile: Profile) -> None:
     tasks, groups = profile.calibration["tasks"], profile.calibration["groups"]
     names = np.array(profile.calibration["sample_tasks"])
     selectivity = profile.tensors["calibration.selectivity"].numpy()
+    tasks = [task for task in tasks if task in names]
     rows = np.stack([selectivity[names == task].mean(axis=0) for task in tasks])
     image = axes.imshow(rows, aspect="auto", cmap="viridis", vmin=0)
-    axes.set_yticks(range(len(tasks)), tasks)
+    axes.set_yticks(range(len(tasks)), map(one_line, tasks))
     for label, task in zip(axes.get_yticklabels(), tasks, strict=True):
         label.set_color(COLOURS[groups[task]])
-    axes.set_xticks(range(rows.shape[1]))
+    axes.set_xticks(range(0, rows.shape[1], max(1, rows.shape[1] // 32)))
     axes.set_xlabel("head")
     axes.set_title("Mean selectivity of each head (0: even over the audio, 1: one token)")
     figure.colorbar(image, ax=axes, pad=0.01)
@@ -60,6 +65,8 @@ def _densities(axes, profile: Profile) -> None:
     tallest = 0.0
     for group in ("semantic", "acoustic"):
         values = spread[of_sample == group]
+        if not len(values):
+            continue
         heights, _, _ = axes.hist(
             values, bins, density=True, alpha=0.4, color=COLOURS[group], label=f"{group} samples"
         )

@@ -15,13 +15,15 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from calibrate.visible import one_line
+
 
 class Progress:
     """One bar per stage; ``with Progress(console) as progress: with progress.stage(…) as tick``."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
-            TextColumn("{task.description:<26}"),
+            TextColumn("{task.description:<26}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -41,5 +43,5 @@ class Progress:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Callable[[], None]]:
         """A stage of ``total`` steps; yields the function to call after each."""
-        task = self._bars.add_task(title, total=total)
+        task = self._bars.add_task(one_line(title), total=total)
         yield lambda: self._bars.advance(task)

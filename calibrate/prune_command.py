@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 
 from calibrate import models
 from calibrate.asking import answer, prefill_seconds
-from calibrate.console import say, working
+from calibrate.console import say, show, show_json, working
 from calibrate.errors import AudioError, ModelError, SomeFailedError
 from calibrate.exits import describe as describe_error
 from calibrate.frontend import FrontEnd
@@ -172,7 +170,10 @@ def _deliver_one(request: Request, result: Result) -> None:
 
         write(request.plot, draw(result), force=request.force)
         say(f"wrote {request.plot}")
-    _show(describe(result) if not request.as_json else _dump(to_json(result)))
+    if request.as_json:
+        show_json(to_json(result))
+    else:
+        show(describe(result))
 
 
 def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
@@ -195,18 +196,9 @@ def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
         if request.as_json:
             done.append(to_json(result))
         else:
-            _show(describe(result) + "\n")
+            show(describe(result) + "\n")
     if request.as_json:
-        _show(_dump({"results": done, "failed": failed}))
+        show_json({"results": done, "failed": failed})
     if failed:
         what = f"{len(failed)} of {len(request.audio)} recordings failed"
         raise (SomeFailedError if len(failed) < len(request.audio) else HeadRouterError)(what)
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
-
-
-def _show(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

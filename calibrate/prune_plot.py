@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import io
-import warnings
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from calibrate.figures import png, text_as_data
 from calibrate.prune_result import Result
 from calibrate.spectrogram import spectrogram
+from calibrate.visible import one_line, visible
 
 _KEPT, _LINE = "#e66100", "#1f4e79"
 
 
 def draw(result: Result) -> bytes:
     """Return the plot as a PNG file."""
-    figure = Figure(figsize=(11, 5.6), dpi=120, layout="constrained")
-    scored = result.entry.importance is not None
-    panels = figure.subplots(2 + scored, sharex=True, height_ratios=(5, *([3] * scored), 0.7))
-    above, below = panels[0], panels[-1]
-    spectrogram(above, result.samples, result.loaded.frontend.sample_rate)
-    if result.entry.importance is not None:
-        _importance(panels[1], result, result.entry.importance)
-    _kept(below, result)
+    with text_as_data():
+        figure = Figure(figsize=(11, 5.6), dpi=120, layout="constrained")
+        scored = result.entry.importance is not None
+        panels = figure.subplots(2 + scored, sharex=True, height_ratios=(5, *([3] * scored), 0.7))
+        above, below = panels[0], panels[-1]
+        spectrogram(above, result.samples, result.loaded.frontend.sample_rate)
+        if result.entry.importance is not None:
+            _importance(panels[1], result, result.entry.importance)
+        _kept(below, result)
+        above.set_title(_title(result), loc="left", fontsize=9)
+        below.set_xlabel("time (s)")
+        below.set_xlim(0, result.seconds)
+        return png(figure)
+
+
+def _title(result: Result) -> str:
     kept, tokens = len(result.kept), result.entry.audio_tokens
-    above.set_title(
-        f"{result.file.name}: {kept} of {tokens} audio tokens kept by {result.method}"
+    return (
+        f"{one_line(result.file.name)}: {kept} of {tokens} audio tokens kept by {result.method}"
         f" (ratio {result.ratio:g})\n{_short(result.question)}\n"
-        f"pruned: {_short(result.answer.text)}   unpruned: {_short(result.answer_unpruned.text)}",
-        loc="left",
-        fontsize=9,
-        parse_math=False,
+        f"pruned: {_short(result.answer.text)}   unpruned: {_short(result.answer_unpruned.text)}"
     )
-    below.set_xlabel("time (s)")
-    below.set_xlim(0, result.seconds)
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # answers may be in scripts that the font lacks: boxes are drawn, and that is enough said
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
 
 
 def _importance(axes: Axes, result: Result, importance: torch.Tensor) -> None:
@@ -69,5 +65,5 @@ def _kept(axes: Axes, result: Result) -> None:
 
 
 def _short(text: str) -> str:
-    joined = " ".join(text.split()) or "(nothing)"
+    joined = visible(" ".join(text.split())) or "(nothing)"
     return joined if len(joined) <= 90 else joined[:89] + "…"

@@ -8,6 +8,7 @@ import sys
 from calibrate.asking import Answer
 from calibrate.prune_result import Result
 from calibrate.timeline import axis, bar
+from calibrate.visible import one_line
 
 #: Longest spans that are listed.
 _SPANS = 12
@@ -18,8 +19,8 @@ def describe(result: Result) -> str:
     entry, kept = result.entry, len(result.kept)
     share = 100 * kept / entry.audio_tokens
     lines = [
-        f"{result.file}: {result.seconds:.2f} s, {entry.audio_tokens} audio tokens",
-        f"  question  {result.question}",
+        f"{one_line(str(result.file))}: {result.seconds:.2f} s, {entry.audio_tokens} audio tokens",
+        f"  question  {one_line(result.question)}",
         f"  pruned    {_quoted(result.answer)}",
         f"  unpruned  {_quoted(result.answer_unpruned)}",
         f"  kept      {kept} of {entry.audio_tokens} audio tokens ({share:.1f} %) from layer"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
 
-from calibrate.console import STDERR, say, working
+from calibrate.console import STDERR, say, show, show_json, working
 from calibrate.errors import SomeFailedError
 from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.methods import Method
@@ -100,9 +99,7 @@ def _profile(request: Request, methods: Sequence[Method]) -> Profile | None:
 def _show(request: Request, found: Results, costs: Stored) -> None:
     if request.as_json:
         summary = {**found.summary, "timing": costs}
-        text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2)
+        show_json(summary)
     else:
         wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-        text = describe(found, costs, wide)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+        show(describe(found, costs, wide))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from calibrate.evaluation.summary import FRAME
+from calibrate.figures import png, text_as_data
 
 #: Width in inches; a telephone shows it at about half its size.
 WIDTH = 7.2
@@ -34,14 +34,10 @@ def draw(height: float, dark: bool, paint: Callable[[Figure], None]) -> bytes:
         dark: light lines on dark ground.
         paint: draws everything.
     """
-    with rc_context(_theme(dark)), warnings.catch_warnings():
-        # answers and tasks may be in scripts that the font lacks: boxes are drawn, which says it
-        warnings.filterwarnings("ignore", message="Glyph")
+    with text_as_data(), rc_context(_theme(dark)):
         figure = Figure(figsize=(WIDTH, height), dpi=140, layout="constrained")
         paint(figure)
-        file = io.BytesIO()
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return _light(file)
+        return _light(io.BytesIO(png(figure)))
 
 
 def _light(file: io.BytesIO) -> bytes:
@@ -69,7 +65,6 @@ def _theme(dark: bool) -> dict[str, Any]:
         "font.size": 9.5,
         "legend.frameon": False,
         "legend.fontsize": 8.5,
-        "text.parse_math": False,
     }
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from calibrate.evaluation.plots.canvas import GROUP_COLOURS, draw, legend_below
 from calibrate.evaluation.records import COLUMNS
 from calibrate.evaluation.results import Results
+from calibrate.visible import one_line
 from headrouter_core.routing import GROUPS
 
 _MARKERS = "os^DvP<>Xph*"
@@ -31,7 +32,8 @@ def routing(found: Results, method: str, dark: bool) -> bytes:
         left = np.zeros(len(tasks))
         for place, group in enumerate(GROUPS):
             width = np.array([np.mean([row[place] for row in shares[task]]) for task in tasks])
-            bars = axes.barh(tasks, width, left=left, color=GROUP_COLOURS[group], label=group)
+            names = [one_line(task) for task in tasks]
+            bars = axes.barh(names, width, left=left, color=GROUP_COLOURS[group], label=group)
             texts = [f"{share:.2f}" if share >= 0.07 else "" for share in width]
             axes.bar_label(bars, texts, label_type="center", color="white", fontsize=8)
             left += width
@@ -53,7 +55,7 @@ def heatmap(found: Results, dark: bool) -> bytes:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         image = axes.imshow(rows, aspect="auto", cmap="viridis", vmin=0)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), map(one_line, names))
         for label, name in zip(axes.get_yticklabels(), names, strict=True):
             label.set_color(GROUP_COLOURS.get(_group(found, name), "#8a8a8a"))
         step = max(1, rows.shape[1] // 32)
@@ -92,7 +94,7 @@ def plane(found: Results, dark: bool) -> bytes:
                 marker=_MARKERS[number % len(_MARKERS)],
                 color=GROUP_COLOURS.get(_group(found, name), "#8a8a8a"),
                 linewidths=0,
-                label=name,
+                label=one_line(name),
             )
         for axis, share in zip((axes.xaxis, axes.yaxis), explained, strict=True):
             axis.set_label_text(f"{share:.0%} of the variance")

@@ -12,6 +12,7 @@ from calibrate.evaluation.examples import unpacked
 from calibrate.evaluation.plots.canvas import draw
 from calibrate.spectrogram import spectrogram
 from calibrate.timeline import spans
+from calibrate.visible import one_line
 
 
 def kept_tokens(
@@ -43,7 +44,7 @@ def kept_tokens(
         )
         whole = np.concatenate(samples)
         spectrogram(above, whole, rate)
-        above.set_title(title)
+        above.set_title(one_line(title))
         for row, (method, mask) in enumerate(masks.items()):
             bars = [(begin, end - begin) for begin, end in _times(example, mask, seconds_per_token)]
             below.broken_barh(

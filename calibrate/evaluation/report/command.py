@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
-from calibrate.console import working
+from calibrate.console import show, working
 from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.results import read
 from calibrate.outputs import claim
@@ -32,6 +30,6 @@ def run(path: Path, *, output: Path | None, force: bool) -> None:
     from calibrate.evaluation.report.page import render  # matplotlib is slow to import
 
     with working("drawing"):
-        content = render(found, timing, examples, folder).encode()
+        content = render(found, timing, examples, folder).encode("utf-8", "backslashreplace")
     write(output, content, force=force)
-    typer.echo(f"Wrote {output} ({len(content) / 1e6:.1f} MB)")
+    show(f"Wrote {output} ({len(content) / 1e6:.1f} MB)")
