@@ -48,7 +48,7 @@ def test_notes_are_sentences():
 def test_the_table_fits_the_terminal(monkeypatch, width):
     monkeypatch.setattr(family_list.importlib.util, "find_spec", lambda name: None)
     console = Console(width=width, record=True, highlight=False)
-    monkeypatch.setattr(family_list, "stdout", lambda: console)
+    monkeypatch.setattr(family_list, "show", console.print)
     family_list.run(as_json=False)
     lines = console.export_text().splitlines()
     for family in FAMILIES:
