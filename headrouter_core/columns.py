@@ -146,7 +146,8 @@ class _PrunedCache(Cache):
     def batch_repeat_interleave(self, repeats: int) -> None:
         super().batch_repeat_interleave(repeats)
         columns = self._headrouter_columns
-        columns.select(torch.arange(columns.origin.shape[0]).repeat_interleave(repeats))
+        every = torch.arange(columns.origin.shape[0], device="cpu")
+        columns.select(every.repeat_interleave(repeats))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Copy and pickle by the class that can be imported."""

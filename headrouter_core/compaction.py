@@ -71,7 +71,8 @@ def compact(
     """
     batch, length = real.shape
     expand = batch // len(rows)
-    lengths = torch.tensor([row.real - row.pruned for row in rows]).repeat_interleave(expand)
+    lengths = torch.tensor([row.real - row.pruned for row in rows], device="cpu")
+    lengths = lengths.repeat_interleave(expand)
     longest = max(1, int(lengths.max()))
 
     keep = real.to(device, copy=True, non_blocking=True)
@@ -84,7 +85,7 @@ def compact(
     order = keep.byte().argsort(dim=1, stable=True)[:, length - longest :]
     valid = None
     if int(lengths.min()) < longest:
-        valid = torch.arange(longest) >= longest - lengths[:, None]
+        valid = torch.arange(longest, device="cpu") >= longest - lengths[:, None]
         valid = valid.to(device, non_blocking=True)
         # padding repeats a real token: whatever is at an original padding may be NaN
         order = torch.where(valid, order, order[:, -1:])

@@ -64,7 +64,7 @@ class Intake:
         given = call.get("inputs_embeds")
         device = (call["input_ids"] if given is None else given).device
         real = real_tokens(call.get("attention_mask"), 0, length, prepared=prepared)
-        real = torch.ones(batch, length, dtype=torch.bool) if real is None else real.cpu()
+        real = torch.ones_like(ids, dtype=torch.bool) if real is None else real.cpu()
         if generation is not None and not generation.begins(ids):
             self._refuse_chunk(ids, generation)
             generation = None  # another prompt beside it, as in classifier-free guidance

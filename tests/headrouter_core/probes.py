@@ -12,8 +12,8 @@ from headrouter_core.selectors.base import Need, Selection, View
 
 def scattered(n: int, k: int, seed: int) -> torch.Tensor:
     """Return k of n indices, ascending, at random."""
-    generator = torch.Generator().manual_seed(1000 * seed + n)
-    return torch.randperm(n, generator=generator)[:k].sort().values
+    generator = torch.Generator("cpu").manual_seed(1000 * seed + n)
+    return torch.randperm(n, generator=generator, device="cpu")[:k].sort().values
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,4 @@ class Recorder:
 
     def __call__(self, view: View, k: int) -> Selection:
         self.views.append(view)
-        return Selection(scattered(view.audio_tokens, k, view.sample))
+        return Selection(scattered(view.audio_tokens, k, view.sample).to(view.device))

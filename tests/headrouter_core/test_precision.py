@@ -5,7 +5,9 @@ import torch
 
 from headrouter_core import routing, scoring
 from headrouter_core.precision import full_precision
+from headrouter_core.prefix import capture
 from headrouter_core.pruning import prune
+from headrouter_core.replay import replay
 from headrouter_core.selectors import HeadRouter
 
 from .test_selector_contract import every_selector, fitting_profile, make_selectors, model, prompts
@@ -95,6 +97,32 @@ def test_pruning_under_autocast(index, dtype, ratio):
     for entry in trace:
         for part in (entry.importance, entry.spread, entry.mixing):
             assert part is None or part.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["headrouter", "random", "affinity_merge"])
+@torch.no_grad()
+def test_pruning_whatever_the_default_device(name):
+    """'meta' stands in for 'cuda': what lands there by mistake cannot be read."""
+    selectors = make_selectors(fitting_profile())
+    selector = next(selector for selector in selectors if selector.name == name)
+    inputs, whole = prompts(), model("sdpa")
+    unmasked = {key: value[:1] for key, value in inputs.items() if key == "input_ids"}
+    # encoders of transformers make tensors of their own: audio stays where embeddings have it
+    only_text = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    for given in (only_text, unmasked):
+        with prune(whole, selector, 0.6, 2):
+            wanted = whole(**given).logits
+        with torch.device("meta"), prune(whole, selector, 0.6, 2):
+            assert torch.equal(whole(**given).logits, wanted)
+    wanted = prefix_logits(whole, inputs)
+    with torch.device("meta"):
+        assert torch.equal(prefix_logits(whole, inputs), wanted)
+
+
+def prefix_logits(whole, inputs):
+    one = {key: value[:1] for key, value in inputs.items() if key == "input_ids"}
+    prefix = capture(whole, one, 2, prompt_length=one["input_ids"].shape[1] - 2)
+    return replay(whole, prefix, torch.arange(9, device="cpu")[None])
 
 
 class Plain:
