@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -216,7 +217,7 @@ class Profile:
             if here != there and None not in (here, there):
                 doubts.append(f"{name} is {here}, calibrated was {there}")
         for library in ("torch", "transformers"):
-            here, there = importlib.metadata.version(library), self.versions.get(library, "")
+            here, there = _installed(library), self.versions.get(library, "")
             # the local part names the build (+cpu, +cu126), not the version
             if there and here.partition("+")[0] != str(there).partition("+")[0]:
                 doubts.append(f"{library} is {here}, calibrated was with {there}")
@@ -240,6 +241,12 @@ class _Copies(Mapping[str, torch.Tensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+
+@functools.cache
+def _installed(library: str) -> str:
+    """Return a library's version; reading its metadata takes milliseconds."""
+    return importlib.metadata.version(library)
 
 
 def _calibrate(info: ModelInfo) -> str:
