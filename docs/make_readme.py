@@ -1,6 +1,7 @@
-"""Write the measured tables into README.md and the profile's card: ``python -m docs.make_readme``.
+"""Write what was measured into README.md, docs/results.md and the profile's card.
 
-The numbers come from ``benchmarks/results`` and from the shipped profile.
+``python -m docs.make_readme`` takes the numbers from ``benchmarks/results``, the shipped profile
+and ``docs/demo.json``, and puts them between ``<!-- name: … -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -8,33 +9,72 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from calibrate.heldout import METHODS, verdicts
-from docs.results_table import results_section
+from docs.cost_table import costs
+from docs.make_demo import RECORD as DEMO
+from docs.results_table import evaluations, facts, promise, results_section, short_table
 from headrouter_core.profile import Profile
 from headrouter_core.writing import write
 from tiny_omni.card import RESULTS, accuracy_table
 
 ROOT = Path(__file__).parent.parent
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "results.md"
 PROFILE = ROOT / "profiles" / "tiny-omni.safetensors"
 
 
 def readme(text: str) -> str:
-    """README.md with its tables made anew."""
-    profile = Profile.load(PROFILE)
-    tables = {
-        "accuracy": accuracy_table(json.loads(RESULTS.read_text("utf-8"))),
-        "profile": heldout_table(profile),
-        "results": results_section(),
-    }
-    for name, table in tables.items():
+    """README.md with its numbers made anew."""
+    found = evaluations()["all"]
+    demo = json.loads(DEMO.read_text("utf-8"))
+    return filled(
+        text,
+        {
+            "promise": promise(found),
+            "picture": _picture(demo),
+            "command": f"```console\n$ {demo['command']}\n{demo['printed']}```",
+            "table": short_table(found),
+        },
+    )
+
+
+def results_page(text: str) -> str:
+    """docs/results.md with its tables made anew."""
+    return filled(
+        text,
+        {
+            "accuracy": accuracy_table(json.loads(RESULTS.read_text("utf-8"))),
+            "profile": heldout_table(Profile.load(PROFILE)),
+            "results": results_section(evaluations()),
+            "facts": facts(evaluations()),
+            "costs": costs(),
+        },
+    )
+
+
+def filled(text: str, parts: dict[str, str]) -> str:
+    """Return a text with the parts put between their marks.
+
+    Raises:
+        ValueError: a part has no place in the text, or several.
+    """
+    for name, part in parts.items():
         pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
         text, found = re.subn(
-            pattern, lambda m, t=table: f"{m[1]}{t}\n{m[2]}", text, flags=re.DOTALL
+            pattern, lambda m, p=part: f"{m[1]}{p}\n{m[2]}", text, flags=re.DOTALL
         )
         if found != 1:
-            raise ValueError(f"README.md has {found} places for the table {name!r}, expected 1")
+            raise ValueError(f"there are {found} places for {name!r}, expected 1")
     return text
+
+
+def _picture(demo: dict[str, Any]) -> str:
+    """Return the picture with what it shows in words."""
+    first = demo["asked"][0]
+    answers = "; ".join(f"“{a['question']}” {a['pruned']}" for a in demo["asked"])
+    kept = f"{len(first['kept'])} of {first['audio_tokens']}"
+    return f"![Spectrogram with {kept} audio tokens lit; answers: {answers}](docs/images/demo.png)"
 
 
 def heldout_table(profile: Profile) -> str:
@@ -98,9 +138,9 @@ def _interval(interval: list[float] | None) -> str:
 
 
 def main() -> None:
-    """Write README.md and the profile's card."""
-    path = ROOT / "README.md"
-    write(path, readme(path.read_text("utf-8")).encode(), force=True)
+    """Write README.md, docs/results.md and the profile's card."""
+    for path, made in ((README, readme), (PAGE, results_page)):
+        write(path, made(path.read_text("utf-8")).encode(), force=True)
     write(PROFILE.with_suffix(".md"), card(Profile.load(PROFILE)).encode(), force=True)
 
 

@@ -3,9 +3,14 @@
 import gzip
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 
-from docs import make_readme
+import numpy as np
+import pytest
+from PIL import Image
+
+from docs import make_demo, make_readme
 from headrouter_core.profile import Profile
 from tiny_omni import MODEL_DIR
 
@@ -15,6 +20,59 @@ ROOT = Path(__file__).parent.parent
 def test_readme_tables_are_fresh():
     text = (ROOT / "README.md").read_text("utf-8")
     assert make_readme.readme(text) == text
+
+
+def test_results_are_fresh():
+    text = (ROOT / "docs" / "results.md").read_text("utf-8")
+    assert make_readme.results_page(text) == text
+
+
+def test_a_place_that_is_missing_is_named():
+    with pytest.raises(ValueError, match="0 places for 'table'"):
+        make_readme.filled("no marks", {"table": "| 1 |"})
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= 600
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return json.loads(make_demo.RECORD.read_text("utf-8"))
+
+
+def without_measures(printed):
+    """What ``prune`` says before the timeline, without what rounding and machines decide."""
+    lines = printed.partition("\n\n")[0].splitlines()
+    return [
+        re.sub(r"\d+(\.\d+)?", "#", line) if re.match("  (routing|prefill)", line) else line
+        for line in lines
+    ]
+
+
+def test_the_demo_prints_what_is_shown(demo):
+    assert demo["command"] == make_demo.COMMAND
+    assert without_measures(make_demo.printed()) == without_measures(demo["printed"])
+
+
+def test_the_demo_is_answered_as_shown(demo):
+    assert [asked["question"] for asked in demo["asked"]] == list(make_demo.QUESTIONS)
+    for shown in demo["asked"]:
+        asked = make_demo.ask(shown["question"])
+        kept, before = asked["kept"], shown["kept"]
+        assert {**asked, "kept": len(kept)} == {**shown, "kept": len(before)}
+        # on other processors rounding may decide between tokens that are alike
+        assert len(set(kept) & set(before)) >= 0.9 * len(before)
+
+
+def test_the_picture_shows_the_demo(demo):
+    files = (make_demo.PICTURE, BytesIO(make_demo.picture(demo["asked"])))
+    kept, made = (np.asarray(Image.open(file).convert("RGB"), dtype=int) for file in files)
+    assert make_demo.PICTURE.stat().st_size < 150_000
+    assert kept.shape == made.shape
+    # below the spectrogram, whose sums may round otherwise, there are tokens and answers
+    below = kept.shape[0] // 2
+    assert np.abs(kept - made)[below:].max() <= 32
 
 
 def test_profile_card_is_fresh():
