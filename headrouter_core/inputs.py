@@ -16,6 +16,7 @@ from torch import nn
 
 from headrouter_core import families
 from headrouter_core.beginning import Beginning
+from headrouter_core.budget import Budget, Keep, Ratio
 from headrouter_core.calls import CACHE_NAMES
 from headrouter_core.choice import check_selections, check_selector, choose_each, entry
 from headrouter_core.columns import Lease
@@ -51,9 +52,10 @@ def prune_inputs(
     model: nn.Module,
     inputs: Mapping[str, Any],
     selector: Selector,
-    ratio: float,
+    ratio: Ratio | None = None,
     layer: int | None = None,
     *,
+    keep: Keep | None = None,
     force: bool = False,
 ) -> PrunedInputs:
     """Drop audio tokens before the first layer, chosen as ``prune`` would choose them.
@@ -75,13 +77,16 @@ def prune_inputs(
         model: a loaded model of a supported family, or one that wraps it.
         inputs: what the model would be given: whole prompts, as its processor makes them.
         selector: the method that chooses which audio tokens to keep; none that merges states.
-        ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value.
+        ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value; a
+            list holds one a row of every forward (beams and return sequences of a row count once).
         layer: M; the profile's, else 2. Only the selection depends on it.
+        keep: instead of a ratio, how many audio tokens of each row to keep, at least 1; all of them
+            where a row has fewer. A list holds one a row.
         force: use a profile although its weights or probe layer are not this model's.
 
     Raises:
-        UsageError: ratio or layer out of range, a cache in the inputs, a merging selector, or a
-            model that is being pruned already.
+        UsageError: ratio, keep or layer out of range, a cache in the inputs, a merging selector, or
+            this thread or task is pruning the model.
         UnsupportedModelError: layers take more than embeddings, as those of Gemma 3n and Gemma 4.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
         SelectionError: the selector broke its contract.
@@ -96,7 +101,8 @@ def prune_inputs(
     _check_embeddable(anatomy)
     if any(inputs.get(name) is not None for name in CACHE_NAMES):
         raise UsageError("inputs hold a cache; prune_inputs takes whole prompts without")
-    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, ratio)
+    budget = Budget(ratio, keep)
+    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
     intake = Intake(anatomy, selector.needs, reader, layer, Lease(anatomy.root))
     prefill = intake.begin(dict(inputs), None)
     if not intake.tally.heard:

@@ -71,7 +71,10 @@ class Intake:
         prompts, end = (batch, length) if generation is None else generation.shape
         expand = batch // prompts
         # copied now, while the device has nothing to do that a copy would have to wait for
-        rows = [self._reader.row(ids[i], real[i], end).on(device) for i in range(0, batch, expand)]
+        rows = [
+            self._reader.row(ids[i], real[i], end, (i // expand, prompts)).on(device)
+            for i in range(0, batch, expand)
+        ]
         if any(row.pruned for row in rows):
             self.tally.owing = True
             self._refuse_call(call)

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from headrouter_core import families
+from headrouter_core.budget import Budget
 from headrouter_core.calls import Parameters, with_cache
 from headrouter_core.capture import Capture, watch
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
@@ -168,7 +169,7 @@ def _read(
     prompt_length = length if prompt_length is None else prompt_length
     if not 1 <= prompt_length <= length:
         raise UsageError(f"prompt_length {prompt_length} is outside [1, {length}]")
-    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, "all", 0)
+    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, "all", Budget(0))
     real = torch.ones(length, dtype=torch.bool, device="cpu")
     row = reader.row(ids, real, prompt_length)
     if not row.kept:

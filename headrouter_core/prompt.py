@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from headrouter_core.budget import Budget
 from headrouter_core.errors import UsageError
-from headrouter_core.scoring import keep_count
 
 TEXT_TOKENS = ("all", "after")
 
@@ -53,35 +53,41 @@ class Reader:
     audio_ids: tuple[int, ...]
     marker_ids: tuple[int, ...]
     text_tokens: str
-    ratio: float
+    budget: Budget
 
     def __post_init__(self) -> None:
         if self.text_tokens not in TEXT_TOKENS:
             raise UsageError(
                 f"the selector's text_tokens is {self.text_tokens!r}; it must be 'all' or 'after'"
             )
-        keep_count(1, self.ratio)
 
     def is_audio(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the BoolTensor of ``ids`` that stand for audio."""
         return _is_one_of(ids, self.audio_ids)
 
-    def kept(self, audio_tokens: int) -> int:
-        """Return k; 0 without audio."""
-        return keep_count(audio_tokens, self.ratio) if audio_tokens else 0
-
     def is_due(self, ids: torch.Tensor) -> bool:
         """Whether any row of ``ids`` [B, L] has audio tokens that have to go."""
         counts = self.is_audio(ids).sum(dim=1).tolist()
-        return any(self.kept(count) < count for count in counts)
+        rows = len(counts)
+        return any(self.budget.kept(n, row, rows) < n for row, n in enumerate(counts))
 
-    def row(self, ids: torch.Tensor, real: torch.Tensor, prompt_length: int) -> Row:
+    def row(
+        self,
+        ids: torch.Tensor,
+        real: torch.Tensor,
+        prompt_length: int,
+        place: tuple[int, int] = (0, 1),
+    ) -> Row:
         """Read one row; its tensors are on CPU.
 
         Args:
             ids: LongTensor [L] on CPU.
             real: BoolTensor [L] on CPU, False at padding.
             prompt_length: columns from here on hold no prompt: neither audio nor text tokens.
+            place: which prompt of the forward it is, and of how many.
+
+        Raises:
+            PruningError: there is one ratio a row, but for another number of rows.
         """
         prompt = real.clone()
         prompt[prompt_length:] = False
@@ -95,7 +101,7 @@ class Reader:
             text=_columns(is_text),
             prompt=_columns(prompt),
             real=int(real.sum()),
-            kept=self.kept(audio.numel()),
+            kept=self.budget.kept(audio.numel(), *place),
         )
 
 

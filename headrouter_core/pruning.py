@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from headrouter_core import families
+from headrouter_core.budget import Budget, Keep, Ratio
 from headrouter_core.choice import check_selector
 from headrouter_core.engine import Engine
 from headrouter_core.errors import PruningError, UsageError
@@ -30,9 +31,10 @@ DEFAULT_LAYER = 2
 def prune(
     model: nn.Module,
     selector: Selector,
-    ratio: float,
+    ratio: Ratio | None = None,
     layer: int | None = None,
     *,
+    keep: Keep | None = None,
     force: bool = False,
     trace_limit: int | None = None,
     on_entry: Callable[[Entry], object] | None = None,
@@ -60,8 +62,11 @@ def prune(
     Args:
         model: a loaded model of a supported family, or one that wraps it (PEFT, ``torch.compile``).
         selector: the method that chooses which audio tokens to keep.
-        ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value.
+        ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value; a
+            list holds one a row of every forward (beams and return sequences of a row count once).
         layer: M, the first layer that sees only kept tokens; the profile's, else 2.
+        keep: instead of a ratio, how many audio tokens of each row to keep, at least 1; all of them
+            where a row has fewer. A list holds one a row.
         force: use a profile although its weights or probe layer are not this model's.
         trace_limit: how many entries the trace keeps; beyond, the oldest are dropped. 1000 unless
             given, and then a warning says so when the first one goes.
@@ -72,7 +77,7 @@ def prune(
         The trace: one entry a row of each prefill, in order.
 
     Raises:
-        UsageError: no selector, ratio, layer or limit out of range, or this thread or task is
+        UsageError: no selector, ratio, keep, layer or limit out of range, or this thread or task is
             pruning the model already.
         UnsupportedModelError: the architecture cannot be pruned exactly.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
@@ -86,7 +91,8 @@ def prune(
     layer = default_layer(selector) if layer is None else layer
     anatomy.check_layer(layer)
     check_profile(model, selector, layer, force)
-    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, ratio)
+    budget = Budget(ratio, keep)
+    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
     trace = Trace(trace_limit, on_entry)
     engine = Engine(anatomy, selector, reader, layer, trace)
     outer: dict[Place, Hook] = {}
