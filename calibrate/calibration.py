@@ -12,6 +12,7 @@ from calibrate.ablation import ablate
 from calibrate.bundling import bundle
 from calibrate.console import STDERR, say, show, show_json
 from calibrate.heldout import report
+from calibrate.lengths import LONGEST, check_answers
 from calibrate.material import Material
 from calibrate.models import Loaded
 from calibrate.outputs import claim
@@ -49,10 +50,11 @@ def calibrate(
     ``other_lengths`` are samples of other durations, used only to report how the mixing moves with
     length; ``again`` draws other samples (per category, seed) to report how stable the result is.
     Raises ``UsageError`` for ratios that prune nothing or stand twice, and for samples that leave a
-    fold, a group or the report empty.
+    fold, a group or the report empty, and for a reference answer that is too long.
     """
     check_ratios(ratios)
     check_samples(samples)
+    check_answers(loaded, ((s.where or s.id, s.answer, LONGEST) for s in samples))
     with progress.stage("Encoding samples", len(samples) + len(other_lengths)) as tick:
         benches = prepare(loaded, samples, layer, tick)
         others = prepare(loaded, other_lengths, layer, tick)

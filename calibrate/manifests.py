@@ -4,128 +4,244 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import math
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from headrouter_core.errors import UsageError
 
 GROUPS = ("semantic", "acoustic")
 _AUDIO_KEYS = ("audio_filepath", "file_name")
 _TEXT_KEYS = ("task", "group", "prompt", "answer")
+#: Hexadecimal digits of an id's digest, and those where so few do not tell two entries apart.
+_DIGITS, _MORE_DIGITS = 8, 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a manifest: a recording, a question about it, and the reference answer."""
 
-    where: str
-    """File and line, for messages."""
+    file: Path
+    """The manifest."""
+    line: int
     name: str
     """The audio file as the manifest names it."""
-    path: Path
-    """The audio file; whether it is there is for the caller to see."""
     task: str
     group: str
     prompt: str
     answer: str
     cluster: str
     """``speaker``, else ``source``, else the audio file."""
-    fields: dict[str, Any] = field(compare=False, repr=False)
-    """All that the line says."""
+    offset: float = 0.0
+    """Where in the audio file the recording begins, in seconds."""
+    duration: float | None = None
+    """How long it is, in seconds; ``None``: up to the end of the file."""
+    scoring: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the line says of ``kind`` and ``choices``."""
+    digits: int = _DIGITS
+    """Of the digest in the id."""
+
+    @property
+    def where(self) -> str:
+        """File and line, for messages."""
+        return f"{self.file}:{self.line}"
+
+    @property
+    def path(self) -> Path:
+        """The audio file; whether it is there is for the caller to see."""
+        return self.file.parent / self.name
 
     @property
     def id(self) -> str:
-        """Name of the entry: its audio file and a digest of prompt and answer."""
-        text = self.prompt + chr(0) + self.answer
-        return f"{self.name}#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        """Name of the entry: its audio file and a digest of part, prompt and answer."""
+        parts = [self.prompt, self.answer]
+        if self.offset or self.duration is not None:
+            parts += [repr(self.offset), repr(self.duration)]
+        digest = hashlib.sha256(chr(0).join(parts).encode())
+        return f"{self.name}#{digest.hexdigest()[: self.digits]}"
 
 
 def read_manifest(path: Path) -> list[Entry]:
     """Read a JSONL manifest, or a folder with ``metadata.jsonl`` or ``metadata.csv``.
 
     Each entry has ``audio_filepath`` or ``file_name`` (relative to the manifest), ``task``,
-    ``group`` (semantic or acoustic), ``prompt``, ``answer``, and optionally ``speaker`` or
-    ``source``. Raises ``UsageError`` naming file and line for anything that is not so, for a file
-    without entries, for two equal entries, and for a task in both groups.
+    ``group`` (semantic or acoustic), ``prompt``, ``answer``, and optionally ``offset`` and
+    ``duration`` (the part of the file, in seconds) and ``speaker`` or ``source`` (a text, number
+    or truth value). Raises ``UsageError`` naming file and line for anything that is not so, for a
+    file without entries, for two equal entries, and for a task in both groups.
     """
     file = _manifest_file(path)
-    entries = [_entry(fields, where, file.parent) for where, fields in _lines(file)]
+    entries = [_entry(fields, file, line) for line, fields in _lines(file)]
     if not entries:
         raise UsageError(f"{path}: the manifest has no entries")
-    twice = _first_repeated(entry.id for entry in entries)
-    if twice is not None:
-        raise UsageError(f"{path}: two entries are {twice!r}; give each audio and prompt once")
-    groups: dict[str, str] = {}
+    groups: dict[str, Entry] = {}
     for entry in entries:
-        if groups.setdefault(entry.task, entry.group) != entry.group:
-            raise UsageError(f"{path}: task {entry.task!r} is in both groups; name two tasks")
-    return entries
+        first = groups.setdefault(entry.task, entry)
+        if first.group != entry.group:
+            raise UsageError(
+                f"{entry.where}: task {entry.task!r} is in both groups ({first.group} in line"
+                f" {first.line}); name two tasks"
+            )
+    return _told_apart(entries)
 
 
 def _manifest_file(path: Path) -> Path:
     if path.is_file():
         return path
-    if not path.is_dir():
+    if not path.exists():
         raise UsageError(f"{path}: no such manifest or folder")
+    if not path.is_dir():
+        raise UsageError(f"{path} is no regular file; save the manifest to one: it is read twice")
     for name in ("metadata.jsonl", "metadata.csv"):
         if (path / name).is_file():
             return path / name
     raise UsageError(f"{path}: the folder has neither metadata.jsonl nor metadata.csv")
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and fields of each entry."""
+    return _csv_lines(path) if path.suffix.lower() == ".csv" else _json_lines(path)
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader: csv.DictReader[str] = csv.DictReader(_texts(path), strict=True)
     try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        try:
-            for row in reader:
-                yield f"{path}:{reader.line_num}", row
-        except csv.Error as error:
-            raise UsageError(f"{path}:{reader.line_num}: not CSV: {error}") from error
-        return
-    # not splitlines(), which also breaks at characters that JSON allows inside a text
-    for number, line in enumerate(text.split("\n"), 1):
+        header = reader.fieldnames or []
+        twice = [name for number, name in enumerate(header) if name in header[:number]]
+        if twice:
+            _refuse(path, 1, f"the column {twice[0]!r} stands twice")
+        for row in reader:
+            if row.pop(None, None) is not None:  # type: ignore[call-overload]
+                _refuse(path, reader.line_num, "more fields than columns")
+            yield reader.line_num, row
+    except csv.Error as error:
+        _refuse(path, reader.line_num, f"not CSV: {error}", error)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(_texts(path), 1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{path}:{number}: not JSON: {error}") from error
+            entry = json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
+            if "\\ud" in line.lower():
+                json.dumps(entry, ensure_ascii=False).encode()  # halves of characters
+        except (ValueError, RecursionError) as error:
+            _refuse(path, number, f"not JSON: {error}", error)
         if not isinstance(entry, dict):
-            raise UsageError(f"{path}:{number}: expected a JSON object, got {line.strip()[:60]}")
-        yield f"{path}:{number}", entry
+            _refuse(path, number, f"expected a JSON object, got {line.strip()[:60]}")
+        yield number, entry
 
 
-def _entry(fields: dict[str, Any], where: str, folder: Path) -> Entry:
+def _texts(path: Path) -> Iterator[str]:
+    """Yield the lines of a file, ends included, broken at line feeds and nowhere else."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    _refuse(path, number, f"not UTF-8 text (byte {error.start} of it)", error)
+                yield text.removeprefix("\ufeff") if number == 1 else text
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise ValueError(f"the key {key!r} stands twice")
+        fields[key] = value
+    return fields
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _entry(fields: dict[str, Any], file: Path, line: int) -> Entry:
     name = next((fields[key] for key in _AUDIO_KEYS if fields.get(key)), None)
     if not isinstance(name, str):
-        raise UsageError(f"{where}: needs a text in {' or '.join(_AUDIO_KEYS)}")
+        _refuse(file, line, f"needs a text in {' or '.join(_AUDIO_KEYS)}")
     for key in _TEXT_KEYS:
         if not isinstance(fields.get(key), str) or not fields[key].strip():
-            raise UsageError(f"{where}: needs a text in {key!r}, got {fields.get(key)!r}")
+            _refuse(file, line, f"needs a text in {key!r}, got {fields.get(key)!r}")
     if fields["group"] not in GROUPS:
-        raise UsageError(f"{where}: group is {fields['group']!r}; expected {' or '.join(GROUPS)}")
+        _refuse(file, line, f"group is {fields['group']!r}; expected {' or '.join(GROUPS)}")
+    offset = _seconds(fields, "offset", file, line)
+    duration = _seconds(fields, "duration", file, line)
+    if duration == 0:
+        _refuse(file, line, "duration is 0; give seconds, more than 0")
+    given = (_identity(fields.get(key), key, file, line) for key in ("speaker", "source"))
+    # two spellings of a path are one file
+    cluster = next((text for text in given if text), None) or os.path.normpath(name)
     return Entry(
-        where=where,
+        file=file,
+        line=line,
         name=name,
-        path=folder / name,
-        **{key: fields[key] for key in _TEXT_KEYS},
-        cluster=str(fields.get("speaker") or fields.get("source") or name),
-        fields=fields,
+        # a million questions have few different ones among these
+        task=sys.intern(fields["task"]),
+        group=sys.intern(fields["group"]),
+        prompt=sys.intern(fields["prompt"]),
+        answer=sys.intern(fields["answer"]),
+        cluster=sys.intern(cluster),
+        offset=offset or 0.0,
+        duration=duration,
+        scoring={key: fields[key] for key in ("kind", "choices") if fields.get(key)},
     )
 
 
-def _first_repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
+def _seconds(fields: dict[str, Any], key: str, file: Path, line: int) -> float | None:
+    """Return a length or place in seconds; ``None`` where none is given."""
+    value = fields.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool | list | dict) else float(value)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        _refuse(file, line, f"{key} is {str(value)[:60]!r}; give seconds from 0 on")
+    return seconds
+
+
+def _identity(value: Any, key: str, file: Path, line: int) -> str:
+    """Return who speaks, or where it is from, as text; empty where nothing is given: 0 is not."""
+    if value is None:
+        return ""
+    if isinstance(value, list | dict):
+        _refuse(file, line, f"{key} is {str(value)[:60]!r}; give a text or a number")
+    return str(value)
+
+
+def _told_apart(entries: list[Entry]) -> list[Entry]:
+    """Return the entries with longer ids where the short ones of two different ones are equal.
+
+    Raises:
+        UsageError: two entries are equal.
+    """
+    first: dict[str, int] = {}
+    longer: dict[int, Entry] = {}
+    for index, entry in enumerate(entries):
+        other = first.setdefault(entry.id, index)
+        if other != index:
+            longer |= {at: replace(entries[at], digits=_MORE_DIGITS) for at in (other, index)}
+    seen: dict[str, Entry] = {}
+    for entry in longer.values():
+        other_entry = seen.setdefault(entry.id, entry)
+        if other_entry is not entry:
+            raise UsageError(
+                f"{entry.where}: the same entry as in line {other_entry.line}; give each audio"
+                " and prompt once (two entries are equal)"
+            )
+    return [longer.get(index, entry) for index, entry in enumerate(entries)]
+
+
+def _refuse(file: Path, line: int, what: str, cause: Exception | None = None) -> NoReturn:
+    raise UsageError(f"{file}:{line}: {what}") from cause

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable
@@ -38,6 +39,8 @@ class Sample:
     """0..2, or -1 for a sample of the closing report."""
     read: Callable[[], np.ndarray] = field(compare=False, repr=False)
     """The audio: float32 mono at 16 kHz."""
+    where: str = field(default="", compare=False, repr=False)
+    """File and line of a manifest, for messages."""
 
     @property
     def held_out(self) -> bool:
@@ -96,7 +99,7 @@ def manifest_samples(path: Path, per_category: int, *, seed: int = 0) -> list[Sa
 def _sample(entry: Entry) -> Sample:
     from calibrate.sound.reading import load_audio
 
-    if not entry.path.is_file():
+    if not os.path.isfile(entry.path):
         raise UsageError(f"{entry.where}: no such audio file: {entry.path}")
     return Sample(
         id=entry.id,
@@ -106,7 +109,8 @@ def _sample(entry: Entry) -> Sample:
         answer=entry.answer,
         cluster=entry.cluster,
         fold=0,
-        read=lambda: load_audio(entry.path),
+        where=entry.where,
+        read=lambda: load_audio(entry.path, offset=entry.offset, duration=entry.duration),
     )
 
 

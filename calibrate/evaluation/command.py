@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from calibrate.console import STDERR, say, show, show_json, working
 from calibrate.errors import SomeFailedError
+from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS
 from calibrate.evaluation.folder import Folder
+from calibrate.evaluation.items import Dataset
 from calibrate.evaluation.methods import Method
 from calibrate.evaluation.request import Request
 from calibrate.evaluation.results import Results
@@ -16,6 +18,7 @@ from calibrate.evaluation.run import Plan
 from calibrate.evaluation.sources import limited, read_data
 from calibrate.evaluation.stages import Stages, Stored
 from calibrate.evaluation.table import WIDTH, describe
+from calibrate.lengths import check_answers
 from calibrate.loading import load_asked
 from calibrate.profiles import check_fit, find_profile
 from calibrate.progress import Progress
@@ -48,6 +51,7 @@ def run(request: Request) -> None:
     folder.claim(force=request.force)
     loaded = load_asked(request)
     check_fit(loaded, layer, profile, force=request.force)
+    check_answers(loaded, _references(dataset))
     with Progress(STDERR) as progress:
         stages = Stages(loaded, dataset, plan, folder, progress)
         if shard is not None:
@@ -62,6 +66,20 @@ def run(request: Request) -> None:
             f"{len(faults)} items of {dataset.name} could not be asked, the first:"
             f" {first['id']}: {first['reason']} (all of them are in {folder.results})"
         )
+
+
+def _references(dataset: Dataset) -> Iterator[tuple[str, str, int | None]]:
+    """Yield where each text stands whose likelihood is asked for, the text, and its longest length.
+
+    Benchmarks are taken as they are: there, only the model's context is a bound.
+    """
+    known: set[int] = set()
+    for item in dataset.items:
+        texts = item.answers or (item.reference,)
+        if id(texts) not in known:  # a task's items share one vocabulary
+            most = MAX_NEW_TOKENS[item.kind] if item.where else None
+            yield from ((item.where or item.id, text, most) for text in texts)
+            known.add(id(texts))
 
 
 def _stages(request: Request, stages: Stages) -> tuple[Results, Stored]:

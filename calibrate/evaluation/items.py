@@ -51,6 +51,8 @@ class Item:
     max_new_tokens: int = 40
     judge: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What an outside judge needs besides the answer."""
+    where: str = field(default="", compare=False, repr=False)
+    """File and line of a manifest, for messages."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

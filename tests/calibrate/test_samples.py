@@ -171,5 +171,5 @@ def test_too_few_speakers_are_refused(folder):
 
 def test_repeated_entry_is_refused(folder):
     rows = list(entries())
-    with pytest.raises(UsageError, match="two entries"):
+    with pytest.raises(UsageError, match="same entry as in line 1"):
         manifest_samples(write(folder, [*rows, rows[0]]), 10)

@@ -14,7 +14,6 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from calibrate.evaluation.answers import parse_label
 from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS, reader, right_choice
 from calibrate.evaluation.items import (
     CHOICE,
@@ -58,7 +57,7 @@ def manifest(path: Path) -> Dataset:
     return Dataset(path.name, tuple(items), tuple(faults))
 
 
-def _item(entry: Entry, given: tuple[str, ...], classes: bool, vocabulary: tuple[str, ...]) -> Item:
+def _item(entry: Entry, given: tuple[str, ...], classes: bool, vocabulary: dict[str, str]) -> Item:
     kind, reference = _kind(entry), entry.answer
     choices, labels = given, given
     if kind == CHOICE:
@@ -68,11 +67,10 @@ def _item(entry: Entry, given: tuple[str, ...], classes: bool, vocabulary: tuple
         labels = tuple(map(plain, choices)) if classes else letters(choices)
         reference = labels[index]
     elif kind == LABEL:
-        index = parse_label(entry.answer, vocabulary)
-        if index is None:
+        if plain(entry.answer) not in vocabulary:
             raise UsageError(f"{entry.where}: answer {entry.answer!r} has no letters or digits")
-        choices = labels = vocabulary
-        reference = labels[index]
+        choices = labels = tuple(vocabulary.values())
+        reference = vocabulary[plain(entry.answer)]
     else:
         choices = labels = ()
     if kind == TRANSCRIPT and not audiomarathon(entry.answer):
@@ -85,26 +83,27 @@ def _item(entry: Entry, given: tuple[str, ...], classes: bool, vocabulary: tuple
         kind=kind,
         reference=reference,
         cluster=entry.cluster,
-        audios=(reader(entry.path),),
+        audios=(reader(entry.path, entry.offset, entry.duration),),
         choices=choices,
         labels=labels,
         max_new_tokens=MAX_NEW_TOKENS[kind],
         judge={"question": entry.prompt} if kind == JUDGED else {},
+        where=entry.where,
     )
 
 
 def _kind(entry: Entry) -> str:
-    kind = entry.fields.get("kind") or (CHOICE if entry.fields.get("choices") else LABEL)
+    kind = entry.scoring.get("kind") or (CHOICE if entry.scoring.get("choices") else LABEL)
     if kind not in KINDS:
         raise UsageError(f"{entry.where}: kind is {kind!r}; expected {', '.join(KINDS)}")
-    if kind == CHOICE and not entry.fields.get("choices"):
+    if kind == CHOICE and not entry.scoring.get("choices"):
         raise UsageError(f"{entry.where}: a choice needs its options in 'choices'")
     return str(kind)
 
 
 def _choices(entry: Entry) -> tuple[str, ...]:
     """The choices of an entry, none where it has none."""
-    value = entry.fields.get("choices")
+    value = entry.scoring.get("choices")
     if not value:
         return ()
     if isinstance(value, str):
@@ -120,11 +119,14 @@ def _choices(entry: Entry) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _vocabulary(entries: list[Entry], given: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The closed vocabulary of a task: its choices and answers, each in its first spelling."""
+def _vocabulary(entries: list[Entry], given: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The closed vocabulary of a task: its choices and answers, each in its first spelling.
+
+    Under what is left of them where case and punctuation do not count.
+    """
     spellings: dict[str, str] = {}
     for entry in entries:
         for text in (*given[entry.id], entry.answer):
             spellings.setdefault(plain(text), text)
     spellings.pop("", None)
-    return tuple(spellings.values())
+    return spellings

@@ -36,9 +36,12 @@ def locate(root: Path, name: str, folders: Sequence[str] = ("",)) -> Path | None
     return None
 
 
-def reader(path: Path) -> Reader:
-    """Return what reads a file when it is called: a whole benchmark does not fit in memory."""
-    return functools.partial(load_audio, path)
+def reader(path: Path, offset: float = 0.0, duration: float | None = None) -> Reader:
+    """Return what reads a file, or a part of it in seconds, when it is called.
+
+    A whole benchmark does not fit in memory.
+    """
+    return functools.partial(load_audio, path, offset=offset, duration=duration)
 
 
 def read_json(path: Path) -> Any:
