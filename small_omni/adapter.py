@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
+from small_omni.assembly import towers
+
 #: Parts of the encoder that are trained as they are: its last norm and the projection.
-PROJECTION = ("model.audio_tower.ln_post", "model.audio_tower.proj")
+PROJECTION = ("ln_post", "proj")
 
 
 class LoRA(nn.Module):
@@ -56,34 +58,37 @@ class Places:
     encoder_layers: int = 6
     """How many of the encoder's layers, from the last."""
 
-    def of(self, model: nn.Module) -> Iterator[tuple[str, int]]:
-        """The names of the linear layers that change, and the rank of each."""
-        towers = (
-            ("model.audio_tower.layers", self.encoder_rank, self.encoder_layers),
-            ("model.language_model.layers", self.decoder_rank, None),
-        )
-        for tower, rank, count in towers:
-            layers = list(model.get_submodule(tower))
-            first = 0 if count is None else max(0, len(layers) - count)
-            for number, layer in enumerate(layers[first:], first):
-                for name, module in layer.named_modules():
+    def of(self, model: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+        """The linear layers that change: each one's parent, its name there, and the rank."""
+        encoder, decoder = towers(model)
+        upper = list(encoder.layers)[max(0, len(encoder.layers) - self.encoder_layers) :]
+        for layers, rank in ((upper, self.encoder_rank), (decoder.layers, self.decoder_rank)):
+            for parent in (module for layer in layers for module in layer.modules()):
+                for name, module in parent.named_children():
                     if rank and isinstance(module, nn.Linear):
-                        yield f"{tower}.{number}.{name}", rank
+                        yield parent, name, rank
 
 
 def attach(model: nn.Module, places: Places) -> None:
     """Freeze the model, put LoRA where ``places`` says, and leave the projection free."""
     model.requires_grad_(False)
-    for name, rank in list(places.of(model)):
-        parent, _, last = name.rpartition(".")
-        setattr(model.get_submodule(parent), last, LoRA(model.get_submodule(name), rank))
+    for parent, name, rank in list(places.of(model)):
+        setattr(parent, name, LoRA(getattr(parent, name), rank))
+    encoder, _ = towers(model)
     for name in PROJECTION:
-        model.get_submodule(name).requires_grad_(True)
+        getattr(encoder, name).requires_grad_(True)
+
+
+def named(model: nn.Module) -> dict[str, nn.Parameter]:
+    """All parameters by names that are the same with every version of transformers."""
+    encoder, decoder = towers(model)
+    found = {f"encoder.{name}": p for name, p in encoder.named_parameters()}
+    return found | {f"decoder.{name}": p for name, p in decoder.named_parameters()}
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that train, by name."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return {name: p for name, p in named(model).items() if p.requires_grad}
 
 
 def save(weights: Mapping[str, torch.Tensor], path: Path, dtype: torch.dtype) -> None:
@@ -101,7 +106,7 @@ def merge(model: nn.Module, path: Path) -> None:
     Raises ``ValueError`` where the adapter names what the model does not have.
     """
     adapter = {name: value.float() for name, value in load_file(path).items()}
-    own = dict(model.named_parameters())
+    own = named(model)
     for name, value in adapter.items():
         if name.endswith(".a"):
             weight = own.get(f"{name[:-2]}.weight")

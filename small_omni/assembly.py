@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import (
     LlamaConfig,
     PreTrainedTokenizerFast,
@@ -91,8 +92,8 @@ def assemble(parts: Parts, seed: int = 0) -> Omni:
     model = Qwen2_5OmniThinkerForConditionalGeneration(
         config(parts.whisper, parts.llama, tokenizer)
     ).eval()
-    _load(model.model.audio_tower, _encoder(parts.whisper_state))
-    decoder = model.model.language_model
+    encoder, decoder = towers(model)
+    _load(encoder, _encoder(parts.whisper_state))
     biases = {k: torch.zeros_like(v) for k, v in decoder.state_dict().items() if "proj.bias" in k}
     _load(decoder, parts.llama_state | biases)
     model.tie_weights()
@@ -102,6 +103,14 @@ def assemble(parts: Parts, seed: int = 0) -> Omni:
         feature_size=parts.whisper.num_mel_bins, chunk_length=LONGEST, return_attention_mask=True
     )
     return Omni(model, tokenizer, extractor)
+
+
+def towers(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The audio encoder and the text decoder; transformers before 5.21 keep them elsewhere."""
+    inner = model.model
+    if hasattr(inner, "language_model"):
+        return inner.audio_tower, inner.language_model
+    return model.audio_tower, inner
 
 
 def _encoder(whisper: State) -> State:
@@ -115,7 +124,7 @@ def _encoder(whisper: State) -> State:
     }
 
 
-def _load(module: torch.nn.Module, state: State) -> None:
+def _load(module: nn.Module, state: State) -> None:
     report = module.load_state_dict(state, strict=False)
     fresh = ("proj.", "audio_bos_eos_token.")
     missing = [name for name in report.missing_keys if not name.startswith(fresh)]

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from small_omni.adapter import PROJECTION, Places, trained
-from small_omni.assembly import Parts, assemble
+from small_omni.assembly import Parts, assemble, towers
 from small_omni.parts.reading import read_parts
 from small_omni.recipe.alignment import Frames, align, listen
 from small_omni.recipe.stream import Shape, Stream
@@ -52,7 +52,7 @@ ARMS = {
 def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dict:
     """Train one arm and say how far it came, and what that took."""
     omni = assemble(parts, args.seed)
-    tower = omni.model.model.audio_tower
+    tower, _ = towers(omni.model)
     if arm.projection == "two layers":
         wide = tower.proj.out_features
         tower.proj = nn.Sequential(tower.proj, nn.GELU(), nn.Linear(wide, wide))
@@ -82,7 +82,7 @@ def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dic
         "places": asdict(arm.places),
         "parameters": sum(p.numel() for p in parameters.values()),
         "of them projection": sum(
-            p.numel() for name, p in parameters.items() if name.startswith(PROJECTION)
+            p.numel() for name, p in parameters.items() if name.split(".")[1] in PROJECTION
         ),
         "aligned": right,
         "loss by tenth": [

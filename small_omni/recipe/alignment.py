@@ -38,10 +38,10 @@ def align(trainee: Trainee, frames: Frames, steps: int, seed: int) -> dict[str, 
     """Train the projection, and return how much of what sounds it then names rightly."""
     device = trainee.omni.device
     states, labels = frames.states, frames.labels
-    table = trainee.omni.model.language_model.embed_tokens.weight.detach().float()
+    table = trainee.decoder.embed_tokens.weight.detach().float()
     centre, size = table.mean(0), table.square().mean().sqrt()
     words = {name: functional.normalize(w - centre, dim=-1) for name, w in _words(trainee).items()}
-    projection = trainee.omni.model.audio_tower.proj
+    projection = trainee.encoder.proj
     sharpness = nn.Parameter(torch.tensor(3.0, device=device))
     optimizer = torch.optim.AdamW([*projection.parameters(), sharpness], weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
@@ -72,9 +72,7 @@ def align(trainee: Trainee, frames: Frames, steps: int, seed: int) -> dict[str, 
 def listen(trainee: Trainee, scenes: int, seed: int) -> Frames:
     """Let the encoder hear so many training scenes."""
     bank, kept, states = Bank.of("train"), [], []
-    hook = trainee.omni.model.audio_tower.proj.register_forward_pre_hook(
-        lambda _, given: states.append(given[0])
-    )
+    hook = trainee.encoder.proj.register_forward_pre_hook(lambda _, given: states.append(given[0]))
     for number in range(scenes):
         scene = compose(bank, f"{seed}/align/{number}", _SECONDS, varied=True)
         trainee.encode(torch.from_numpy(scene.samples)[None].to(trainee.omni.device))
@@ -86,7 +84,7 @@ def listen(trainee: Trainee, scenes: int, seed: int) -> Frames:
 
 def _words(trainee: Trainee) -> dict[str, torch.Tensor]:
     """Kind of label -> the mean embedding of the words for each class [classes, D]."""
-    table = trainee.omni.model.language_model.embed_tokens.weight.detach().float()
+    table = trainee.decoder.embed_tokens.weight.detach().float()
 
     def embed(names: list[str]) -> torch.Tensor:
         rows = [trainee.tokenizer(f" {name}")["input_ids"] for name in names]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.utils.data import IterableDataset
 
 from small_omni.recipe.questions import ask
@@ -46,10 +47,12 @@ class Stream(IterableDataset):
         self.short, self.shape, self.speech = short, shape, speech
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batch of step ``first``, ``first + 1``, …; one process makes them."""
+        """Yield the batch of step ``first``, ``first + 1``, …, spread over the loader's workers."""
+        worker = torch.utils.data.get_worker_info()
+        at, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         bank = Bank.of("train")
         talks: Talks | None = None
-        for step in range(self.first, 10**12):
+        for step in range(self.first + at, 10**12, stride):
             if step >= self.short and talks is None:
                 talks = Talks(self.speech, bank)
             yield self._batch(bank, talks, step)

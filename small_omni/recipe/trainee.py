@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from small_omni.adapter import LoRA, Places, attach
-from small_omni.assembly import Omni
+from small_omni.assembly import Omni, towers
 from tiny_omni.batches import IGNORE, Batch, log_mel
 from tiny_omni.trainee import packed_mask
 
@@ -19,7 +19,8 @@ class Trainee(nn.Module):
         super().__init__()
         self.omni, self.tokenizer, self.extractor = omni.model, omni.tokenizer, omni.extractor
         attach(self.omni, places)
-        self._changes = [m for m in self.omni.model.language_model.modules() if isinstance(m, LoRA)]
+        self.encoder, self.decoder = towers(self.omni)
+        self._changes = [m for m in self.decoder.modules() if isinstance(m, LoRA)]
 
     def encode(self, samples: torch.Tensor) -> torch.Tensor:
         """Audio embeddings [B, N_a, D] of scenes [B, n]."""
@@ -29,16 +30,15 @@ class Trainee(nn.Module):
         rows, _, frames = mel.shape
         lengths = torch.full((rows,), frames, device=mel.device)
         flat = mel.transpose(0, 1).reshape(mel.shape[1], -1)
-        embedded = self.omni.model.audio_tower(flat, feature_lens=lengths).last_hidden_state
+        embedded = self.encoder(flat, feature_lens=lengths).last_hidden_state
         return embedded.view(rows, -1, embedded.shape[-1])
 
     def answers(self, embedded: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and correctness of the tokens of the answers [n]."""
-        decoder = self.omni.model.language_model
-        inputs = decoder.embed_tokens(batch.ids)
+        inputs = self.decoder.embed_tokens(batch.ids)
         audio = (batch.ids == self.tokenizer.audio_token_id).unsqueeze(-1)
         inputs = inputs.masked_scatter(audio, embedded.to(inputs.dtype))
-        states = decoder(
+        states = self.decoder(
             inputs_embeds=inputs,
             attention_mask={"full_attention": packed_mask(batch.segments)},
             position_ids=batch.positions.expand(3, -1, -1),
@@ -65,7 +65,7 @@ class Trainee(nn.Module):
         return divergence / counted.sum()
 
     def _next(self, ids: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-        states = self.omni.model.language_model(input_ids=ids, use_cache=False).last_hidden_state
+        states = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
         return self.omni.lm_head(states[counted]).float().log_softmax(-1)
 
     def _switch(self, *, off: bool) -> None:

@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM, WhisperForConditionalGeneration
 from calibrate.models import load
 from headrouter_core import Frame, prune
 from small_omni.adapter import Places, attach, merge, save, trained
-from small_omni.assembly import LONGEST, assemble
+from small_omni.assembly import LONGEST, assemble, towers
 
 
 @torch.inference_mode()
@@ -34,7 +34,7 @@ def test_a_full_window_is_heard_as_by_whisper(omni, random_parts):
 
         return hook
 
-    tower = omni.model.model.audio_tower
+    tower, _ = towers(omni.model)
     theirs.register_forward_hook(keep("theirs"))
     tower.layers[-1].register_forward_hook(keep("ours"))
     alone.model.encoder(mel[None])
@@ -44,7 +44,7 @@ def test_a_full_window_is_heard_as_by_whisper(omni, random_parts):
 
 @torch.inference_mode()
 def test_longer_audio_is_heard_window_by_window(omni):
-    tower, mel = omni.model.model.audio_tower, torch.randn(80, 4400)
+    (tower, _), mel = towers(omni.model), torch.randn(80, 4400)
 
     def hear(part):
         return tower(part, feature_lens=torch.tensor([part.shape[1]])).last_hidden_state
@@ -79,8 +79,8 @@ def test_parts_that_do_not_fit_are_refused(random_parts):
 def test_merging_an_adapter_gives_the_trained_model(omni, random_parts, tmp_path):
     attach(omni.model, Places(decoder_rank=2, encoder_rank=3, encoder_layers=1))
     changed = trained(omni.model)
-    assert {name.split(".")[1] for name in changed} == {"audio_tower", "language_model"}
-    assert not any("layers.0" in name for name in changed if "audio_tower" in name)
+    assert {name.split(".")[0] for name in changed} == {"encoder", "decoder"}
+    assert not any(name.startswith("encoder.layers.0") for name in changed)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in changed.values():
@@ -91,13 +91,12 @@ def test_merging_an_adapter_gives_the_trained_model(omni, random_parts, tmp_path
     mel, ids = torch.randn(80, 200), torch.arange(30)[None]
     length = torch.tensor([200])
     with torch.inference_mode():
-        for tower in ("audio_tower", "language_model"):
-            ours, theirs = (m.model.get_submodule(tower) for m in (merged, omni.model))
-            given = (
-                {"input_features": mel, "feature_lens": length}
-                if tower == "audio_tower"
-                else {"input_ids": ids}
-            )
+        for ours, theirs, given in zip(
+            towers(merged),
+            towers(omni.model),
+            ({"input_features": mel, "feature_lens": length}, {"input_ids": ids}),
+            strict=True,
+        ):
             torch.testing.assert_close(
                 ours(**given).last_hidden_state,
                 theirs(**given).last_hidden_state,
@@ -110,8 +109,8 @@ def test_an_adapter_of_another_model_is_refused(random_parts, omni, tmp_path):
     path = tmp_path / "adapter.safetensors"
     save(
         {
-            "model.language_model.layers.9.mlp.up_proj.a": torch.ones(1, 64),
-            "model.language_model.layers.9.mlp.up_proj.b": torch.ones(96, 1),
+            "decoder.layers.9.mlp.up_proj.a": torch.ones(1, 64),
+            "decoder.layers.9.mlp.up_proj.b": torch.ones(96, 1),
         },
         path,
         torch.float16,

@@ -59,7 +59,7 @@ def test_drift_is_the_divergence_from_the_untrained_model(trainee):
     drift = trainee.drift(ids, counted)
     torch.testing.assert_close(drift.detach(), expected)
     drift.backward()
-    moved = trainee.omni.model.language_model.layers[0].mlp.up_proj.b.grad
+    moved = trainee.decoder.layers[0].mlp.up_proj.b.grad
     assert moved is not None
     assert moved.abs().sum() > 0
 
