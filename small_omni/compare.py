@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from small_omni.adapter import PROJECTION, Places, trained
 from small_omni.assembly import Parts, assemble, towers
@@ -56,7 +57,7 @@ def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dic
     if arm.projection == "two layers":
         wide = tower.proj.out_features
         tower.proj = nn.Sequential(tower.proj, nn.GELU(), nn.Linear(wide, wide))
-    trainee = Trainee(omni, arm.places)
+    trainee = Trainee(omni, arm.places).to(args.device)
     right = align(trainee, frames, args.align, args.seed)
     parameters = trained(trainee.omni)
     optimizer = torch.optim.AdamW(parameters.values(), betas=(0.9, 0.98), weight_decay=0.01)
@@ -70,7 +71,8 @@ def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dic
     )
     trainee.train()
     losses, clock = [], time.process_time()
-    for step, batch in zip(range(args.steps), stream, strict=False):
+    loader = DataLoader(stream, batch_size=None, num_workers=args.workers)
+    for step, batch in zip(range(args.steps), loader, strict=False):
         torch.manual_seed(args.seed * 1_000_003 + step)
         rate = learning_rate(step, args.steps, args.rate, 0.3)
         losses.append(update(trainee, parameters, optimizer, batch, [], rate)["loss"])
@@ -105,14 +107,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=11.0, help="of audio a step")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--scenes", type=int, default=24, help="to validate on")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that compose scenes")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     done = json.loads(args.output.read_text("utf-8")) if args.output.is_file() else {"arms": {}}
-    shown = {k: v for k, v in vars(args).items() if k not in ("output", "wheels", "arms")}
+    aside = ("output", "wheels", "arms", "workers")
+    shown = {name: value for name, value in vars(args).items() if name not in aside}
     if done.setdefault("settings", shown) != shown:
         raise SystemExit(f"{args.output} was made with {done['settings']}; name another --output")
     parts = read_parts(args.wheels)
-    whole = Trainee(assemble(parts, args.seed), Places(0, 0)).eval()
+    whole = Trainee(assemble(parts, args.seed), Places(0, 0)).eval().to(args.device)
     frames = listen(whole, args.align, args.seed)
     for name in args.arms.split(";") if args.arms else ARMS:
         if name not in done["arms"]:

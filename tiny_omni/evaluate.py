@@ -25,21 +25,22 @@ from headrouter_core.writing import write
 from tiny_omni import MODEL_DIR
 from tiny_omni.clips import SPLITS, Bank
 from tiny_omni.questions import TASKS, pose
-from tiny_omni.scenes import Scene
 
 #: Scene length in seconds -> questions per task.
 COUNTS = {6.0: 60, 10.0: 150, 20.0: 40, 30.0: 60}
 
 
 @torch.inference_mode()
-def answer(loaded: Loaded, scenes: Sequence[Scene], prompts: Sequence[str]) -> list[str]:
-    """Greedy answers to one prompt per scene, as a left-padded batch."""
+def answer(
+    loaded: Loaded, audios: Sequence[np.ndarray], prompts: Sequence[str], longest: int = 40
+) -> list[str]:
+    """Greedy answers of at most ``longest`` tokens to one prompt per audio, as one batch."""
     rows = [
-        loaded.frontend.inputs([scene.samples], prompt)
-        for scene, prompt in zip(scenes, prompts, strict=True)
+        loaded.frontend.inputs([audio], prompt)
+        for audio, prompt in zip(audios, prompts, strict=True)
     ]
     batch = {k: v.to(loaded.device) for k, v in loaded.frontend.batch(rows).items()}
-    generated = loaded.model.generate(**batch, max_new_tokens=40, do_sample=False)
+    generated = loaded.model.generate(**batch, max_new_tokens=longest, do_sample=False)
     new = generated[:, batch["input_ids"].shape[1] :]
     return [loaded.frontend.decode(ids) for ids in new]
 
@@ -53,8 +54,8 @@ def measure(
     size = max(1, int(240 // seconds))
     for start in range(0, len(given), size):
         part = given[start : start + size]
-        scenes = [scene for scene, _, _ in part]
-        answers += answer(loaded, scenes, [question.prompt for _, question, _ in part])
+        audios = [scene.samples for scene, _, _ in part]
+        answers += answer(loaded, audios, [question.prompt for _, question, _ in part])
     wanted = [question.answer for _, question, _ in given]
     clusters = [cluster for _, _, cluster in given]
     right = np.array([a == w for a, w in zip(answers, wanted, strict=True)], float)

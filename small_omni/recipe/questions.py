@@ -76,7 +76,7 @@ _REWORDED = {
     ),
 }
 #: The tasks that can be a choice of a few words.
-_LABELS = {
+LABELS = {
     "keyword": KEYWORDS,
     "event": tuple(EVENTS.values()),
     "background": (*BEDS.values(), NO_BED),
@@ -121,8 +121,8 @@ def _varied(question: Question, seed: str) -> Question:
     draw, prompt = rng.random(), question.prompt
     if draw < 0.5 and question.task in _REWORDED:
         prompt = rng.choice(_REWORDED[question.task])
-    if 0.3 < draw < 0.7 and question.task in _LABELS:
-        labels = _LABELS[question.task]
+    if 0.3 < draw < 0.7 and question.task in LABELS:
+        labels = LABELS[question.task]
         others = [name for name in labels if name != question.answer]
         drawn = rng.sample(others, min(3, len(others)))
         prompt, letter = choice(prompt, question.answer, drawn, rng)
