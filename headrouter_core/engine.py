@@ -27,6 +27,7 @@ from headrouter_core.families.base import Anatomy
 from headrouter_core.forwards import Forward, Generation, Prefill
 from headrouter_core.gates import hooked
 from headrouter_core.intake import Intake, Tally
+from headrouter_core.losses import with_loss
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selection, Selector
 from headrouter_core.sessions import Hook, Hooks, Moment, Place, Session
@@ -131,7 +132,9 @@ class Engine:
             )
         return output
 
-    def _enter(self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _enter(
+        self, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Arguments | None:
         """Before the model: find out what kind of forward this is."""
         self._local.forward = None
         generation = self._generation
@@ -148,14 +151,20 @@ class Engine:
         else:
             forward.prefill = self._intake.begin(call, generation)
         self._local.forward = forward
+        if forward.owes_loss:
+            return self._parameters.change(args, kwargs, {"labels": None})
+        return None
 
-    def _leave(self, root: nn.Module, args: Any, output: Any) -> None:
+    def _leave(self, root: nn.Module, args: Any, output: Any) -> Any:
         """After the model: make sure that every layer was reached, with sound selections."""
         forward, self._local.forward = self._forward, None
         expected = len(self._anatomy.layers) - self._layer if forward.columns else 0
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
         settle(root, self._selector, forward, output)
+        if forward.compaction is not None and forward.owes_loss:
+            return with_loss(root, forward.call, forward.compaction, output)
+        return None
 
     def _refuse_detour(self) -> NoReturn:
         """Refuse a forward that went past the hooks of some layers."""
@@ -198,7 +207,7 @@ class Engine:
         """On entry to layer M: select, and lay out what is left."""
         check_length(hidden.shape[-2], prefill.real.shape[1])
         selections = self._select(forward, prefill, hidden)
-        if any(row.pruned for row in prefill.rows):
+        if prefill.pruned:
             compaction = compact(self._layer, prefill.rows, selections, prefill.real, hidden.device)
             forward.compaction, forward.columns = compaction, compaction.columns
             forward.columns.lease = self._lease

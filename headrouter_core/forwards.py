@@ -62,6 +62,11 @@ class Prefill:
     layer: int
     """M."""
 
+    @property
+    def pruned(self) -> bool:
+        """Whether any row has audio tokens that have to go."""
+        return any(row.pruned for row in self.rows)
+
 
 @dataclass(eq=False)
 class Forward:
@@ -80,6 +85,12 @@ class Forward:
     """What was decided in this forward, and what was selected."""
     _masks: dict[int | None, Any] = field(default_factory=dict)
     _moved: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def owes_loss(self) -> bool:
+        """Whether it was given labels, which the model cannot pair with the logits it will have."""
+        pruned = self.compaction is not None or (self.prefill is not None and self.prefill.pruned)
+        return pruned and self.call.get("labels") is not None
 
     def mask(self, anatomy: Anatomy, layer: int, hidden: torch.Tensor, cache: Any) -> Any:
         """Return the mask of a layer from M on; layers with the same window share one."""

@@ -138,15 +138,15 @@ class Intake:
 
     def _refuse_call(self, call: dict[str, Any]) -> None:
         """Refuse outputs by columns of the unpruned prompt, and what the family cannot combine."""
-        if call.get("labels") is not None:
-            raise PruningError(
-                "labels do not fit a pruned prompt, which has fewer logits; compute the loss from "
-                "the last logits, which belong to the last tokens, or use headrouter_core.replay"
-            )
         if isinstance(call.get("logits_to_keep"), torch.Tensor):
             raise PruningError(
                 "logits_to_keep as a tensor means columns of the unpruned prompt; pass a number, "
                 "which counts from the end"
+            )
+        if self._routes(call):
+            raise PruningError(
+                "router logits of a pruned prompt do not fit its mask, and their loss counts all "
+                "tokens; run it with output_router_logits=False"
             )
         if call.get("cu_seq_lens_q") is not None:
             raise PruningError(
@@ -154,6 +154,14 @@ class Intake:
             )
         if reason := self._family.obstacle(self._root, call, self._layer):
             raise PruningError(f"{self._family.name} cannot be pruned here: {reason}")
+
+    def _routes(self, call: dict[str, Any]) -> bool:
+        """Whether a mixture of experts is asked for its router's logits."""
+        asked = call.get("output_router_logits")
+        if asked is None:
+            config: Any = self._root.config
+            asked = getattr(config.get_text_config(), "output_router_logits", False)
+        return bool(asked)
 
 
 def _prompt_ids(call: dict[str, Any], generation: Generation | None) -> torch.Tensor:

@@ -46,6 +46,9 @@ def prune(
     for the prefill and for every step that continues its cache. Kept tokens keep their positions.
     Rows are padded on the left: the last position of a pruned row is its last real token.
 
+    Labels are those of the unpruned prompt: the loss is over all that are not -100, and each must
+    be predicted by a token that is kept, else it raises.
+
     The context is that of the thread or asyncio task that opens it: several may prune one model at
     the same time, each as it asks, and those that ask for nothing get the unpruned model, bit by
     bit. Tasks that are made inside and ``asyncio.to_thread`` carry it along; other threads do not,
