@@ -35,7 +35,7 @@ from headrouter_core.selectors import (
     Segmentwise,
     get_selector,
 )
-from headrouter_core.selectors.base import Need, Selection, Selector, View
+from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
 from headrouter_core.shipped import load_profile, shipped_profiles
 from headrouter_core.trace import Entry, Trace
 
@@ -50,6 +50,7 @@ __all__ = [
     "Frame",
     "HeadRouter",
     "HeadRouterError",
+    "Merge",
     "ModelInfo",
     "Need",
     "NonFiniteError",

@@ -14,7 +14,7 @@ from headrouter_core.precision import full_precision
 from headrouter_core.profile import Profile
 from headrouter_core.prompt import Row
 from headrouter_core.routing import GROUPS
-from headrouter_core.selectors.base import Need, Selection, Selector, View
+from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
 from headrouter_core.trace import Entry
 
 
@@ -146,11 +146,27 @@ def check_shapes(
             _broke(selector, f"as {name} {shown(part)}", f"{kind} {list(shape)}")
         if part.device != device:
             _broke(selector, f"{name} on {part.device}", f"one on {device}, its view's device")
+    if selection.merge is not None:
+        _check_merge(selector, selection, row.audio.numel(), device)
+
+
+def _check_merge(
+    selector: Selector, selection: Selection, total: int, device: torch.device
+) -> None:
+    merge = selection.merge
+    if not isinstance(merge, Merge) or selection.states is None:
+        _broke(selector, f"as merge {shown(merge)}", "a Merge, beside states")
+    parts = {"into": merge.into, "shares": merge.shares}
+    for name, part in parts.items():
+        kind = "a LongTensor" if name == "into" else "a floating tensor"
+        fits = isinstance(part, torch.Tensor) and part.shape == (total,) and part.device == device
+        if not fits or not _fits(name, part):
+            _broke(selector, f"as merge.{name} {shown(part)}", f"{kind} [{total}] on {device}")
 
 
 def _fits(name: str, part: torch.Tensor) -> bool:
     """Whether a part of a selection has a dtype that it may have."""
-    return part.dtype == torch.long if name == "kept" else part.is_floating_point()
+    return part.dtype == torch.long if name in ("kept", "into") else part.is_floating_point()
 
 
 def are_sound(rows: Sequence[Row], selections: Sequence[Selection]) -> torch.Tensor:
@@ -175,6 +191,9 @@ def check_selections(
             _broke(selector, f"the indices {selection.kept.tolist()}", wanted)
         for name, finite in _finite(selection).items():
             if not bool(finite):
+                if name == "merge":
+                    wanted = f"finite shares that go into 0 to {row.kept - 1}"
+                    _broke(selector, "a merge", f"one of {wanted}")
                 _broke(selector, f"{name} with NaN or infinity", "finite numbers")
 
 
@@ -188,6 +207,10 @@ def _finite(selection: Selection) -> dict[str, torch.Tensor]:
     if selection.importance is not None:  # in which NaN means: not scored
         scored = selection.importance.isfinite()
         found["importance"] = scored.any() & ~selection.importance.isinf().any()
+    if selection.merge is not None:
+        into = selection.merge.into
+        inside = (into >= 0).all() & (into < len(selection.kept)).all()
+        found["merge"] = inside & selection.merge.shares.isfinite().all()
     return found
 
 

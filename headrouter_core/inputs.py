@@ -8,13 +8,15 @@ reference is a full-length run in which no layer can attend to the dropped token
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from headrouter_core import families
+from headrouter_core import audios, families
+from headrouter_core.arguments import shown, whole
 from headrouter_core.beginning import Beginning
 from headrouter_core.budget import Budget, Keep, Ratio
 from headrouter_core.calls import CACHE_NAMES
@@ -56,6 +58,8 @@ def prune_inputs(
     layer: int | None = None,
     *,
     keep: Keep | None = None,
+    per_audio: bool | Sequence[Sequence[int]] = False,
+    max_new_tokens: int | None = None,
     force: bool = False,
 ) -> PrunedInputs:
     """Drop audio tokens before the first layer, chosen as ``prune`` would choose them.
@@ -68,7 +72,11 @@ def prune_inputs(
     Kept tokens keep their positions, so positions have gaps, and decoding goes on behind the last
     of them, not at P: ``generate`` does; who steps by hand passes ``position_ids``. (Engines that
     number embeddings from 0 compute yet another function.) Sliding windows of whoever runs the
-    result reach over kept tokens, so prompts longer than a window are refused.
+    result reach over kept tokens, so a model that has some needs ``max_new_tokens``, and what is
+    longer than a window with them is refused.
+
+    Selectors that merge take the weighted means that :attr:`Selection.merge` names of embeddings
+    instead of states; one that only names states of layer M is refused.
 
     Adapters (LoRA) run as they are switched when this is called, and later as the caller has them:
     Granite Speech's ``generate`` switches its own off where it is given embeddings.
@@ -76,23 +84,36 @@ def prune_inputs(
     Args:
         model: a loaded model of a supported family, or one that wraps it.
         inputs: what the model would be given: whole prompts, as its processor makes them.
-        selector: the method that chooses which audio tokens to keep; none that merges states.
+        selector: the method that chooses which audio tokens to keep.
         ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value; a
-            list holds one a row of every forward (beams and return sequences of a row count once).
+            list holds one a row.
         layer: M; the profile's, else 2. Only the selection depends on it.
         keep: instead of a ratio, how many audio tokens of each row to keep, at least 1; all of them
             where a row has fewer. A list holds one a row.
+        per_audio: give each audio of a prompt its row's ratio or number of tokens for itself, and
+            choose within it: the selector is called once an audio, :attr:`View.sample` numbers
+            audios, and entries of rows with several have no spread and no mixing. ``True``: an
+            audio is a run of audio tokens without any other between; where that is not so, pass the
+            audio tokens of each audio, one list a row.
+        max_new_tokens: how many tokens will be generated at most; 0 for the prompt's logits alone.
         force: use a profile although its weights or probe layer are not this model's.
 
     Raises:
-        UsageError: ratio, keep or layer out of range, a cache in the inputs, a merging selector, or
-            this thread or task is pruning the model.
+        UsageError: an argument of another kind or out of range, a cache in the inputs, a selector
+            that merges states only, audios that cannot be told apart, or this thread or task is
+            pruning the model.
         UnsupportedModelError: layers take more than embeddings, as those of Gemma 3n and Gemma 4.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
         SelectionError: the selector broke its contract.
         NonFiniteError: states are NaN or infinite; it says where that began.
-        PruningError: the prompts cannot be read, or are longer than a sliding window.
+        PruningError: the prompts cannot be read, or reach over a sliding window.
     """
+    if not isinstance(inputs, Mapping):
+        raise UsageError(f"inputs are {shown(inputs)}; pass what the processor returned")
+    if not isinstance(inputs.get("input_ids"), torch.Tensor | None):
+        raise UsageError(
+            f"input_ids are {shown(inputs['input_ids'])}; pass them as a tensor [B, L]"
+        )
     check_selector(selector)
     anatomy = families.locate(model)
     layer = default_layer(selector) if layer is None else layer
@@ -107,15 +128,30 @@ def prune_inputs(
     prefill = intake.begin(dict(inputs), None)
     if not intake.tally.heard:
         warnings.warn("no audio was seen in the inputs", stacklevel=3)
-    _check_windows(anatomy, prefill)
+    counts = audios.counted(anatomy.family, prefill.rows, per_audio)
+    kept = [
+        [budget.kept(count, index, len(prefill.rows)) for count in each]
+        for index, each in enumerate(counts or ())
+    ]
+    if counts is not None:
+        rows = [row.keeping(sum(each)) for row, each in zip(prefill.rows, kept, strict=True)]
+        prefill = replace(prefill, rows=rows)
+    _check_windows(anatomy, prefill, max_new_tokens)
 
     seen = Beginning(anatomy, selector, prefill, layer)
     seen.run(inputs)
-    selections = choose_each(selector, prefill.rows, prefill.capture, seen.entered, first=0)
+    parts = selector, prefill.rows, prefill.capture, seen.entered
+    if counts is None:
+        selections = choose_each(*parts, first=0)
+    else:
+        selections = audios.choose_within_each(*parts, counts, kept)
     _check_entered(anatomy, prefill, seen.entered, inputs)
     check_selections(selector, prefill.rows, selections)
-    _check_merged(selector, selections)
-    compaction = compact(layer, prefill.rows, selections, prefill.real, seen.entered.device)
+    embedded = [
+        _embedded(selector, selection, seen.embeds[index, row.audio.to(seen.embeds.device)])
+        for index, (row, selection) in enumerate(zip(prefill.rows, selections, strict=True))
+    ]
+    compaction = compact(layer, prefill.rows, embedded, prefill.real, seen.entered.device)
     trace = Trace()
     trace._extend(map(entry, prefill.rows, selections))
     pruned = PrunedInputs(_gathered(compaction, prefill, seen, inputs), trace)
@@ -137,7 +173,7 @@ def _gathered(
         given = given[-3:]  # the first of four rows counts text, for masks
     device = seen.embeds.device
     return {
-        "inputs_embeds": compaction.gather(seen.embeds),
+        "inputs_embeds": compaction.states(seen.embeds),
         "attention_mask": compaction.columns.padding().long().to(device),
         "position_ids": compaction.gather(given.to(device)[..., None])[..., 0],
     }
@@ -152,15 +188,25 @@ def _check_embeddable(anatomy: Anatomy) -> None:
         )
 
 
-def _check_windows(anatomy: Anatomy, prefill: Prefill) -> None:
+def _check_windows(anatomy: Anatomy, prefill: Prefill, max_new_tokens: int | None) -> None:
     """Raise where a sliding window would reach further over kept tokens than over all."""
+    if max_new_tokens is not None:
+        max_new_tokens = whole("max_new_tokens", max_new_tokens, 0)
     reach = min((part.window for part in anatomy.attentions if part.window), default=None)
-    for row in prefill.rows:
-        if reach is not None and row.pruned and row.real > reach:
-            raise PruningError(
-                f"a prompt has {row.real} tokens and some layers see {reach}: without the dropped"
-                " tokens they would see further back; use prune, or shorter audio"
-            )
+    pruned = [row.real for row in prefill.rows if row.pruned]
+    if reach is None or not pruned:
+        return
+    if max_new_tokens is None:
+        raise UsageError(
+            f"some layers see {reach} tokens; say how many will be generated (max_new_tokens), for"
+            " without the dropped tokens they would see further back"
+        )
+    last = max(pruned) + max(max_new_tokens - 1, 0)  # the last new token is given to no layer
+    if last > reach:
+        raise PruningError(
+            f"a prompt has {max(pruned)} tokens, with new ones {last}, and some layers see {reach}:"
+            " without the dropped tokens they would see further back; use prune, or shorter audio"
+        )
 
 
 def _check_entered(
@@ -174,12 +220,16 @@ def _check_entered(
         raise_from(what, anatomy.root, inputs, "what enters the pruning layer")
 
 
-def _check_merged(selector: Selector, selections: list[Selection]) -> None:
-    if any(selection.states is not None for selection in selections):
+def _embedded(selector: Selector, selection: Selection, embeds: torch.Tensor) -> Selection:
+    """Return a row's selection with the means of embeddings [N_a, D] in the place of states."""
+    if selection.states is None:
+        return selection
+    if selection.merge is None:
         raise UsageError(
             f"{selector.name} replaces states of the pruning layer, which embeddings are not; use"
-            " prune, or a selector that does not merge"
+            " prune, or a selector whose selection has a merge"
         )
+    return replace(selection, states=selection.merge.of(embeds, len(selection.kept)))
 
 
 def _warn_of_packing(anatomy: Anatomy, positions: torch.Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from headrouter_core import families
+from headrouter_core.arguments import shown, whole
 from headrouter_core.budget import Budget
 from headrouter_core.calls import Parameters, with_cache
 from headrouter_core.capture import Capture, watch
@@ -86,14 +87,16 @@ def capture(
         cached: keep what :func:`replay_cache` needs.
 
     Raises:
-        UsageError: ``layer`` or ``prompt_length`` out of range, more than one row, or padding; or
-            this thread or task is pruning the model.
+        UsageError: ``layer`` or ``prompt_length`` out of range, no input ids, more than one row, or
+            padding; or this thread or task is pruning the model.
         UnsupportedModelError: the architecture cannot be pruned exactly.
         NonFiniteError: the logits are NaN or infinite; it says where that began.
         PruningError: the sample has no audio tokens.
     """
     anatomy = families.locate(model)
     anatomy.check_layer(layer)
+    if not isinstance(needs, Need):
+        raise UsageError(f"needs is {shown(needs)}; it must be a Need")
     ids, row = _read(anatomy, inputs, prompt_length)
     probed = anatomy.attentions[layer - 1]
     found = Capture(probed, needs, [row], len(ids))
@@ -161,12 +164,16 @@ def _read(
     anatomy: Anatomy, inputs: Mapping[str, Any], prompt_length: int | None
 ) -> tuple[torch.Tensor, Row]:
     """Return the input ids [L] of the only row, on CPU, and what is what among them."""
-    rows, mask = inputs["input_ids"].cpu(), inputs.get("attention_mask")
+    given = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+    if not isinstance(given, torch.Tensor) or given.ndim != 2:
+        what = f"input_ids that are {shown(given)}" if given is not None else "no input_ids"
+        raise UsageError(f"inputs have {what}; pass what the processor returned, with ids [1, L]")
+    rows, mask = given.cpu(), inputs.get("attention_mask")
     if len(rows) != 1 or (mask is not None and not bool(mask.all())):
         raise UsageError(f"{len(rows)} rows, or padding, to capture; it takes one row, unpadded")
     ids: torch.Tensor = rows[0]
     length = len(ids)
-    prompt_length = length if prompt_length is None else prompt_length
+    prompt_length = length if prompt_length is None else whole("prompt_length", prompt_length)
     if not 1 <= prompt_length <= length:
         raise UsageError(f"prompt_length {prompt_length} is outside [1, {length}]")
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, "all", Budget(0))

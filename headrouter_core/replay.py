@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
 from headrouter_core import families
+from headrouter_core.arguments import floating, shown
 from headrouter_core.calls import with_cache
 from headrouter_core.columns import Lease, remember
 from headrouter_core.compaction import Compaction, compact
@@ -23,6 +24,7 @@ from headrouter_core.errors import UsageError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.finite import raise_from, usable
 from headrouter_core.forwards import Forward
+from headrouter_core.precision import accumulating
 from headrouter_core.prefix import Prefix, first_output
 from headrouter_core.selectors.base import Selection
 
@@ -51,10 +53,11 @@ def replay(
         [V, n, vocabulary]: logits that predict the answer's n tokens.
 
     Raises:
-        UsageError: no answer, or ``kept`` is not ascending inside the audio tokens.
+        UsageError: no answer, ``kept`` is not ascending inside the audio tokens, or ``states`` are
+            not of its shape.
         NonFiniteError: logits are NaN or infinite.
     """
-    answer = len(prefix.answer_ids)
+    answer = len(_checked(prefix).answer_ids)
     if not answer:
         raise UsageError("there is no answer to score; capture with prompt_length and the answer")
     anatomy = families.locate(model)
@@ -85,15 +88,17 @@ def replay_cache(
         states: [V, k, D], see :func:`replay`.
 
     Raises:
-        UsageError: captured without a cache, or ``kept`` is not ascending inside the audio tokens.
+        UsageError: captured without a cache, ``kept`` is not ascending inside the audio tokens, or
+            ``states`` are not of its shape.
     """
-    if prefix.early is None:
+    early = _checked(prefix).early
+    if early is None:
         raise UsageError("the sample was captured without its cache; capture with cached=True")
+    compaction = _compaction(prefix, kept, states)
     cache = DynamicCache()
-    for index, parts in enumerate(prefix.early):
+    for index, parts in enumerate(early):
         keys, values = (part.expand(len(kept), -1, -1, -1) for part in parts)
         cache.update(keys, values, index)
-    compaction = _compaction(prefix, kept, states)
     hidden = compaction.states(prefix.hidden_states[None])
     anatomy = families.locate(model)
     _run(anatomy, prefix, compaction, hidden, cache)
@@ -106,6 +111,9 @@ def replay_cache(
 def _compaction(prefix: Prefix, kept: torch.Tensor, states: torch.Tensor | None) -> Compaction:
     """Return how the sample's tokens are left out in each of the choices."""
     _check_kept(kept, len(prefix.audio))
+    if states is not None:
+        sizes = *kept.shape, prefix.hidden_states.shape[-1]
+        floating("states", states, str(list(sizes)))
     device = prefix.hidden_states.device
     selections = [
         Selection(indices, states=None if states is None else states[index])
@@ -134,20 +142,28 @@ def _run(
 
 
 def answer_nll(logits: torch.Tensor, answer_ids: torch.Tensor) -> torch.Tensor:
-    """Return the answer's mean negative log-likelihood [V], nats per token, float32.
+    """Return the answer's mean negative log-likelihood [V], nats per token, in float32 or better.
 
     Args:
         logits: [V, n, vocabulary], as :func:`replay` returns them.
         answer_ids: LongTensor [n].
     """
     targets = answer_ids.to(logits.device).expand(logits.shape[:2])
-    losses = nn.functional.cross_entropy(logits.float().mT, targets, reduction="none")
+    logits = logits.to(accumulating(logits.dtype))
+    losses = nn.functional.cross_entropy(logits.mT, targets, reduction="none")
     return losses.mean(dim=1)
 
 
+def _checked(prefix: Prefix) -> Prefix:
+    if not isinstance(prefix, Prefix):
+        raise UsageError(f"prefix is {shown(prefix)}; pass what capture returns")
+    return prefix
+
+
 def _check_kept(kept: torch.Tensor, total: int) -> None:
-    if kept.dtype != torch.long or kept.ndim != 2 or not kept.numel():
-        raise UsageError(f"kept is {kept.dtype} {list(kept.shape)}; it must be a LongTensor [V, k]")
+    is_long = isinstance(kept, torch.Tensor) and kept.dtype == torch.long
+    if not is_long or kept.ndim != 2 or not kept.numel():
+        raise UsageError(f"kept is {shown(kept)}; it must be a LongTensor [V, k]")
     inside = int(kept.min()) >= 0 and int(kept.max()) < total
     if not inside or not bool((kept.diff(dim=1) > 0).all()):
         raise UsageError(f"rows of kept must ascend from 0 to at most {total - 1}, without repeats")

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from headrouter_core.arguments import shown
 from headrouter_core.errors import ProfileError, UsageError
 from headrouter_core.profile import Profile
 
@@ -33,8 +34,11 @@ def load_profile(name_or_path: str | os.PathLike[str], revision: str | None = No
 
     Raises:
         ProfileError: no such profile, or one that cannot be fetched, read or trusted.
-        UsageError: a revision for something that is not a Hub repository.
+        UsageError: a name that is none, or a revision for something that is not a Hub repository.
     """
+    if not isinstance(name_or_path, str | os.PathLike) or not isinstance(revision, str | None):
+        odd = ("name", name_or_path) if isinstance(revision, str | None) else ("revision", revision)
+        raise UsageError(f"the profile's {odd[0]} is {shown(odd[1])}; it must be text, or a path")
     name = os.fspath(name_or_path)
     path = shipped_profiles().get(name, Path(name))
     on_hub = not os.path.exists(path) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)

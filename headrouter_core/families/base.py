@@ -37,6 +37,8 @@ class Family:
     """Ids of begin and end of audio that no configuration names, made from those that one does."""
     read_attention: Callable[[nn.Module], Attention] = discovery.read_attention
     """From a decoder layer to its attention."""
+    divided: bool = False
+    """Whether text stands between the audio tokens of one audio."""
     per_token: tuple[str, ...] = ()
     """Arguments of decoder layers, besides the usual ones, that hold something for each token."""
     finish: Callable[[Anatomy, torch.Tensor], torch.Tensor] = lambda anatomy, hidden: (

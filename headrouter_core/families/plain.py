@@ -83,5 +83,6 @@ FAMILIES: tuple[Family, ...] = (
         12.5,
         rate_note="rounded up in each window of 30 s",
         notes=("Time markers between its audio tokens are text tokens: they stay.",),
+        divided=True,
     ),
 )

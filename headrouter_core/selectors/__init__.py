@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrouter_core.arguments import one_of
 from headrouter_core.selectors.adaptive_segments import AdaptiveSegments
 from headrouter_core.selectors.affinity_merge import AffinityMerge
-from headrouter_core.selectors.base import Need, Selection, Selector, View
+from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
 from headrouter_core.selectors.dart import DART
 from headrouter_core.selectors.energy import Energy
 from headrouter_core.selectors.fastv import FastV
@@ -23,6 +23,7 @@ __all__ = [
     "FastV",
     "Frame",
     "HeadRouter",
+    "Merge",
     "Need",
     "Random",
     "Segmentwise",

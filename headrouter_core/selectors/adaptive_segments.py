@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from headrouter_core.errors import UsageError
 from headrouter_core.precision import accumulating
 from headrouter_core.profile import Profile
 from headrouter_core.selectors import runs
-from headrouter_core.selectors.base import Need, Selection, View, choosing
+from headrouter_core.selectors.base import Merge, Need, Selection, View, choosing
 from headrouter_core.selectors.headrouter import HeadRouter, checked
 
 
@@ -112,7 +112,7 @@ class AdaptiveSegments:
         routed = self.router.route_view(view)
         importance = scoring.importance(routed.probe, routed.weights)
         cut = segments(importance, states, k, self.change, self.sharpness, self.merge)
-        return Selection(cut.kept, importance, routed.spread, routed.mixing, cut.states)
+        return replace(cut, importance=importance, spread=routed.spread, mixing=routed.mixing)
 
 
 #: What a profile says that was calibrated for HeadRouter alone.
@@ -151,7 +151,13 @@ def segments(
     # where a whole segment's importance underflows to 0, its tokens count alike
     weights = importance.clamp(min=torch.finfo(importance.dtype).tiny)
     means = runs.means(states, starts, weights)
-    return Selection(kept, states=torch.lerp(states[kept], means, merge))
+    own = states.new_full((k,), 1 - merge)
+    shares = (merge * runs.shares(weights.to(states), starts)).index_add(0, kept, own)
+    return Selection(
+        kept,
+        states=torch.lerp(states[kept], means, merge),
+        merge=Merge(runs.numbers(starts, len(states)), shares),
+    )
 
 
 def path(states: torch.Tensor) -> torch.Tensor:

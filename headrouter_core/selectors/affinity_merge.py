@@ -11,7 +11,7 @@ from headrouter_core import scoring
 from headrouter_core.errors import UsageError
 from headrouter_core.precision import accumulating
 from headrouter_core.selectors import runs
-from headrouter_core.selectors.base import Need, Selection, View, choosing
+from headrouter_core.selectors.base import Merge, Need, Selection, View, choosing
 
 
 @dataclass(frozen=True)
@@ -63,4 +63,6 @@ class AffinityMerge:
         starts = scoring.top_k(novelty, k)
         ends = torch.nn.functional.pad(starts[1:], (0, 1), value=view.audio_tokens)
         middle = (starts + ends - 1) // 2
-        return Selection(middle, states=runs.means(states, starts))
+        into = runs.numbers(starts, view.audio_tokens)
+        shares = 1 / (ends - starts).to(states.dtype)[into]
+        return Selection(middle, states=runs.means(states, starts), merge=Merge(into, shares))

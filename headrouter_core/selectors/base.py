@@ -17,7 +17,7 @@ import torch
 
 from headrouter_core.arguments import floating, shown, whole
 from headrouter_core.errors import UsageError
-from headrouter_core.precision import full_precision
+from headrouter_core.precision import accumulating, full_precision
 from headrouter_core.scoring import check_count
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -77,6 +77,34 @@ class View:
                 floating(name, getattr(self, name), shape, empty=True)
 
 
+@dataclass(frozen=True, eq=False)
+class Merge:
+    """How the states of kept tokens come about, where each is a weighted mean of some tokens.
+
+    The same means can be taken of other values of the tokens, such as their embeddings.
+    """
+
+    into: torch.Tensor
+    """LongTensor [N_a]: which of the k kept tokens each audio token goes into."""
+    shares: torch.Tensor
+    """FloatTensor [N_a]: its weight there; those of one kept token sum to 1."""
+
+    def of(self, values: torch.Tensor, k: int) -> torch.Tensor:
+        """Return the means [k, D] of the tokens' values [N_a, D], in float32 or better.
+
+        By embedding_bag, because it adds in a fixed order: index_add_ on a GPU does not.
+        """
+        values = values.to(accumulating(values.dtype, self.shares.dtype))
+        order = self.into.sort(stable=True)
+        bags = torch.arange(k, device=values.device)
+        starts = torch.searchsorted(order.values, bags)
+        shares = self.shares[order.indices].to(values.dtype)
+        with full_precision(values.device):
+            return torch.nn.functional.embedding_bag(
+                order.indices, values, starts, mode="sum", per_sample_weights=shares
+            )
+
+
 @dataclass(frozen=True)
 class Selection:
     """What a selector decided for one row."""
@@ -91,6 +119,9 @@ class Selection:
     """[3]: semantic, uniform, acoustic; ``None`` for selectors that do not route."""
     states: torch.Tensor | None = None
     """[k, D]: replacement states of the kept tokens, for merging methods."""
+    merge: Merge | None = None
+    """How ``states`` come about; ``None`` where they are no weighted means of tokens, so that the
+    method cannot merge anything but states of layer M."""
 
 
 @runtime_checkable

@@ -64,7 +64,13 @@ def means(
     bag = torch.nn.functional.embedding_bag
     if weights is None:
         return bag(every, states, starts, mode="mean")
-    weights = weights.to(states.dtype)
-    total = bag(every, weights[:, None], starts, mode="sum")
-    share = weights / total[numbers(starts, len(states)), 0]
-    return bag(every, states, starts, mode="sum", per_sample_weights=share)
+    return bag(
+        every, states, starts, mode="sum", per_sample_weights=shares(weights.to(states), starts)
+    )
+
+
+def shares(weights: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
+    """Return the share [N_a] that each of some weights [N_a] has in its run's sum."""
+    every = torch.arange(weights.shape[0], device=weights.device)
+    total = torch.nn.functional.embedding_bag(every, weights[:, None], starts, mode="sum")
+    return weights / total[numbers(starts, len(weights)), 0]

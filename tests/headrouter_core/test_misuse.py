@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from headrouter_core import families, routing, scoring
-from headrouter_core.errors import SelectionError, UsageError
+from headrouter_core import families, load_profile, routing, scoring
+from headrouter_core.errors import HeadRouterError, SelectionError, UsageError
 from headrouter_core.inputs import prune_inputs
 from headrouter_core.prefix import capture
 from headrouter_core.pruning import prune
+from headrouter_core.replay import replay, replay_cache
 from headrouter_core.selectors import (
     DART,
     AdaptiveSegments,
@@ -267,7 +268,7 @@ def test_layers_that_are_no_numbers(layer):
             call()
 
 
-@pytest.mark.parametrize("ratio", ["a", None, math.nan, torch.tensor(0.6), True, [0.6], 1, -0.1])
+@pytest.mark.parametrize("ratio", ["a", None, math.nan, torch.tensor(0.6), True, ["a"], 1, -0.1])
 def test_ratios_of_contexts(ratio):
     model = thinker()
     for call in (
@@ -290,3 +291,41 @@ def test_weights_of_a_foreign_kind_are_warned_of():
         prune(model, HeadRouter(profile), 0.6),
     ):
         model(**ONE)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"tiny-omni", ["tiny-omni"], PROFILE])
+def test_names_of_profiles_that_are_none(name):
+    with pytest.raises(UsageError, match="the profile's name is"):
+        load_profile(name)
+    with pytest.raises(UsageError, match="the profile's revision is 3"):
+        load_profile("user/repo", revision=3)
+
+
+@pytest.mark.parametrize("inputs", [None, [], "text", {}, {"input_ids": [[1, 2]]}, torch.ones(2)])
+def test_inputs_that_are_none(inputs):
+    model = thinker()
+    with pytest.raises(UsageError, match=r"inputs have .*; pass what the processor returned"):
+        capture(model, inputs, 2)
+    with pytest.raises(HeadRouterError, match=r"inputs are .*; pass|input_ids"):
+        prune_inputs(model, inputs, Frame(), 0.6)
+
+
+def test_replays_of_what_cannot_be_replayed():
+    model = thinker()
+    length = ONE["input_ids"].shape[1]
+    prefix = capture(model, ONE, 2, prompt_length=length - 2, cached=True)
+    kept = torch.arange(8)[None]
+    for call in (replay, replay_cache):
+        for wrong in (None, [0, 1], kept.int(), kept[0], kept[:, :0]):
+            with pytest.raises(UsageError, match="kept is"):
+                call(model, prefix, wrong)
+        for states in (torch.ones(1, 8, 1), torch.ones(8, 64), torch.ones(1, 8, 64).long(), "no"):
+            with pytest.raises(UsageError, match=r"states is .* floating tensor \[1, 8, 64\]"):
+                call(model, prefix, kept, states)
+        with pytest.raises(UsageError, match="prefix is None"):
+            call(model, None, kept)
+    for wrong in ("5", 5.0, True):
+        with pytest.raises(UsageError, match="prompt_length is"):
+            capture(model, ONE, 2, prompt_length=wrong)
+    with pytest.raises(UsageError, match="needs is 'everything'"):
+        capture(model, ONE, 2, needs="everything")
