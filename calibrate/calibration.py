@@ -10,7 +10,9 @@ from pathlib import Path
 from calibrate import inspection, models
 from calibrate.ablation import ablate
 from calibrate.bundling import bundle
-from calibrate.console import STDERR, say, show, show_json
+from calibrate.console import STDERR, say, show, show_json, warned
+from calibrate.errors import AudioError, SomeFailedError
+from calibrate.frontend import FrontEnd
 from calibrate.heldout import report
 from calibrate.lengths import LONGEST, check_answers
 from calibrate.material import Material
@@ -20,6 +22,7 @@ from calibrate.progress import Progress
 from calibrate.ratios import check_ratios
 from calibrate.samples import FOLDS, GROUPS, Sample, manifest_samples, shipped_samples
 from calibrate.search import choose
+from calibrate.sound.reading import SAMPLE_RATE, resample
 from calibrate.stability import LENGTHS, by_length, stability
 from calibrate.workbench import Bench
 from headrouter_core.errors import UsageError
@@ -85,6 +88,28 @@ def prepare(
     return benches
 
 
+def audible(samples: Sequence[Sample], frontend: FrontEnd, failed: dict[str, str]) -> list[Sample]:
+    """Return the samples whose recording can be read and given to a model.
+
+    Args:
+        samples: of a manifest.
+        frontend: the model's.
+        failed: id and reason of the others are put here, and said once.
+    """
+    good = []
+    for sample in samples:
+        try:
+            audio = sample.read(max_seconds=frontend.max_seconds)
+            frontend.check_audio(resample(audio, SAMPLE_RATE, frontend.sample_rate))
+        except AudioError as error:
+            if sample.id not in failed:
+                say(str(error), "error")
+            failed[sample.id] = str(error)
+        else:
+            good.append(sample)
+    return good
+
+
 def check_samples(samples: Sequence[Sample]) -> None:
     """Raise ``UsageError`` where a group lacks folds, or the report samples."""
     present = {(sample.fold, sample.group) for sample in samples}
@@ -137,13 +162,15 @@ def run(
     output = output or Path(f"{models.source(model).name}.safetensors")
     claim(output, force=force, inputs=[data] if data else [])
 
+    unheard: dict[str, str] = {}
+
     def draw(count: int, number: int) -> list[Sample]:
         if data is None:
             return shipped_samples(count, seed=number)
-        return manifest_samples(data, count, seed=number)
+        return audible(manifest_samples(data, count, seed=number), loaded.frontend, unheard)
 
-    samples = limited(draw(per_category, seed), limit)
-    check_samples(samples)
+    if data is not None:  # what is wrong with the manifest is said before a model is loaded
+        check_samples(limited(manifest_samples(data, per_category, seed=seed), limit))
     sizes = (per_category, HALF_OF_SPLIT)
     if stability and data is not None:
         sizes = _sizes(per_category, manifest_samples(data, _ALL, seed=seed), data)
@@ -152,6 +179,8 @@ def run(
     )
     for reason in loaded.reasons:
         say(reason)
+    samples = limited(draw(per_category, seed), limit)
+    check_samples(samples)
     others = [] if data else _other_lengths(seed)
     with Progress(STDERR) as progress:
         profile = calibrate(
@@ -167,10 +196,17 @@ def run(
         )
     profile.save(output, force=force)
     if as_json:
-        show_json({"output": str(output), **inspection.to_json(profile)})
-        return
-    inspection.show_outcome(profile)
-    show(f"\nWrote {output}; look closer with: headrouter inspect {output}")
+        failed = [{"id": name, "error": error} for name, error in unheard.items()]
+        found = {"output": str(output), "failed": failed, "warnings": warned()}
+        show_json({**found, **inspection.to_json(profile)})
+    else:
+        inspection.show_outcome(profile)
+        show(f"\nWrote {output}; look closer with: headrouter inspect {output}")
+    if unheard:
+        raise SomeFailedError(
+            f"{len(unheard)} recordings of {data} could not be used, and the profile"
+            " rests on the others"
+        )
 
 
 def _other_lengths(seed: int) -> list[Sample]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -39,6 +39,8 @@ class PlainConsole(Console):
 #: The one console of all messages.
 STDERR = PlainConsole(stderr=True)
 
+#: Warnings of libraries, and of recordings, that were shown since the command began.
+_WARNED: list[str] = []
 _STYLES = {"error": "bold red", "warning": "yellow"}
 #: Columns of tables that are not printed on a terminal.
 _FILE_WIDTH = 120
@@ -116,17 +118,18 @@ def plain_messages() -> Iterator[None]:
     if not STDERR.is_terminal:
         disable_progress_bars()
     with warnings.catch_warnings():
-        warnings.showwarning = _once()
+        warnings.showwarning = _show_once
+        _WARNED.clear()
         yield
 
 
-def _once() -> Callable[..., None]:
-    """Return a function that shows a warning, but none of the same wording again."""
-    shown: set[str] = set()
+def warned() -> list[str]:
+    """Return the warnings that were shown, for ``--json``."""
+    return list(_WARNED)
 
-    def show(message: Warning | str, *_: Any) -> None:
-        if str(message) not in shown:
-            shown.add(str(message))
-            say(" ".join(str(message).split()), "warning")
 
-    return show
+def _show_once(message: Warning | str, *_: Any) -> None:
+    """Show a warning, but none of the same wording again."""
+    if str(message) not in _WARNED:
+        _WARNED.append(str(message))
+        say(" ".join(str(message).split()), "warning")

@@ -6,6 +6,7 @@ and samples of the closing report never share one, nor do two folds of the cross
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -37,8 +38,8 @@ class Sample:
     cluster: str
     fold: int
     """0..2, or -1 for a sample of the closing report."""
-    read: Callable[[], np.ndarray] = field(compare=False, repr=False)
-    """The audio: float32 mono at 16 kHz."""
+    read: Callable[..., np.ndarray] = field(compare=False, repr=False)
+    """The audio: float32 mono at 16 kHz; takes ``max_seconds``, the longest that is read."""
     where: str = field(default="", compare=False, repr=False)
     """File and line of a manifest, for messages."""
 
@@ -78,7 +79,7 @@ def shipped_samples(
                     answer=question.answer,
                     cluster=cluster,
                     fold=fold,
-                    read=lambda samples=scene.samples: samples,
+                    read=lambda samples=scene.samples, **_: samples,
                 )
             )
     return samples
@@ -110,7 +111,9 @@ def _sample(entry: Entry) -> Sample:
         cluster=entry.cluster,
         fold=0,
         where=entry.where,
-        read=lambda: load_audio(entry.path, offset=entry.offset, duration=entry.duration),
+        read=functools.partial(
+            load_audio, entry.path, offset=entry.offset, duration=entry.duration
+        ),
     )
 
 

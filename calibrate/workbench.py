@@ -42,7 +42,8 @@ class Bench:
 
     def __init__(self, loaded: Loaded, sample: Sample, layer: int) -> None:
         model = loaded.model
-        audio = resample(sample.read(), SAMPLE_RATE, loaded.frontend.sample_rate)
+        samples = sample.read(max_seconds=loaded.frontend.max_seconds)
+        audio = resample(samples, SAMPLE_RATE, loaded.frontend.sample_rate)
         inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
         prompt = loaded.frontend.inputs([audio], sample.prompt)
         self.sample = sample

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from calibrate.console import STDERR, say, show, show_json, working
+from calibrate.console import STDERR, say, show, show_json, warned, working
 from calibrate.errors import SomeFailedError
 from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS
 from calibrate.evaluation.folder import Folder
@@ -116,8 +116,7 @@ def _profile(request: Request, methods: Sequence[Method]) -> Profile | None:
 
 def _show(request: Request, found: Results, costs: Stored) -> None:
     if request.as_json:
-        summary = {**found.summary, "timing": costs}
-        show_json(summary)
+        show_json({**found.summary, "timing": costs, "warnings": warned()})
     else:
         wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
         show(describe(found, costs, wide))

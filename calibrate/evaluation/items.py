@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ TRANSCRIPT = "transcript"
 JUDGED = "judged"
 KINDS = (CHOICE, LABEL, TRANSCRIPT, JUDGED)
 
-Reader = Callable[[], np.ndarray]
+#: Given ``max_seconds``, the longest that is taken, returns a recording.
+Reader = Callable[..., np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,13 @@ class Item:
         """What the model would have to say for each choice: its letter, or its text."""
         return letters(self.choices) if self.kind == CHOICE else self.choices
 
-    def read(self) -> list[np.ndarray]:
-        """Read every recording. Raises ``AudioError`` for the first that cannot be decoded."""
-        return [audio() for audio in self.audios]
+    def read(self, max_seconds: float = math.inf) -> list[np.ndarray]:
+        """Read every recording.
+
+        Raises:
+            AudioError: the first that cannot be decoded, or is longer than ``max_seconds``.
+        """
+        return [audio(max_seconds=max_seconds) for audio in self.audios]
 
 
 @dataclass(frozen=True)

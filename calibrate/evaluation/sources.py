@@ -104,9 +104,9 @@ def _inside(dataset: Dataset, root: Path) -> Dataset:
     return replace(dataset, items=tuple(items))
 
 
-def _read(root: Path, audio: Reader) -> np.ndarray:
+def _read(root: Path, audio: Reader, *, max_seconds: float) -> np.ndarray:
     try:
-        return audio()
+        return audio(max_seconds=max_seconds)
     except AudioError as error:
         raise type(error)(str(error).replace(f"{root}{os.sep}", "")) from error
 

@@ -43,8 +43,8 @@ def recordings(loaded: Loaded, item: Item) -> list[np.ndarray]:
     Raises:
         AudioError: one of them cannot be read.
     """
-    rate = loaded.frontend.sample_rate
-    return [resample(audio, SAMPLE_RATE, rate) for audio in item.read()]
+    rate, longest = loaded.frontend.sample_rate, loaded.frontend.max_seconds
+    return [resample(audio, SAMPLE_RATE, rate) for audio in item.read(longest)]
 
 
 class Trial:

@@ -39,6 +39,8 @@ _RIFF = _Layout(12, struct.Struct("<4sI"), b"data", align=2)
 _W64 = _Layout(
     40, struct.Struct("<16sQ"), _guid("64617461f3acd3118cd100c04f8edb8a"), True, 8, 1 << 62
 )
+#: Codes of samples that are stored one by one: integers, floats, A-law, mu-law, extensible.
+_PLAIN = (1, 3, 6, 7, 0xFFFE)
 _ASF = _Layout(0, struct.Struct("<16sQ"), _guid("3626b2758e66cf11a6d900aa0062ce6c"), True)
 #: First bytes -> layout.
 _CHUNKED = {
@@ -94,6 +96,40 @@ def _chunked(file: BinaryIO, layout: _Layout) -> int | None:
             return None
         at += layout.head.size + content
         at += -at % layout.align
+
+
+def contradictions(file: BinaryIO) -> list[str]:
+    """Return in which ways the header of a WAV file cannot be right."""
+    file.seek(0)
+    if file.read(4) != b"RIFF":
+        return []
+    found = []
+    size, sound_end = file.seek(0, io.SEEK_END), 0
+    at = _RIFF.start
+    while at + _RIFF.head.size <= size:
+        file.seek(at)
+        name, length = _RIFF.head.unpack(file.read(_RIFF.head.size))
+        end = at + _RIFF.head.size + length
+        if sound_end and (end > size or not name.isascii()):
+            found.append(
+                f"its header ends the sound at {sound_end} bytes, and {size - at} bytes of another"
+                " kind follow, which are not used"
+            )
+        if end > size:
+            break
+        if name == b"fmt " and length >= 16:
+            code, _, rate, speed, block, _ = struct.unpack("<HHIIHH", file.read(16))
+            if code in _PLAIN and speed != rate * block:
+                found.append(
+                    f"its header contradicts itself: {rate} samples a second, of {block} bytes"
+                    f" each, would be {rate * block} bytes a second, and it states {speed}"
+                )
+        if name == b"data" and not length:  # a placeholder
+            break
+        if name == b"data":
+            sound_end = end
+        at = end + end % _RIFF.align
+    return found
 
 
 def _boxes(file: BinaryIO) -> int | None:
@@ -181,9 +217,11 @@ _MPEG_RATES = (44_100, 48_000, 32_000)
 
 
 def frame_size(frame: bytes) -> int:
-    """Return how long a frame of MPEG audio, layer 2 or 3, says that it is; 0: it does not."""
-    if len(frame) < 4:
-        return 0
+    """Return how long a frame of MPEG audio, layer 2 or 3, or of ADTS says that it is; 0: not."""
+    if len(frame) < 7:
+        return len(frame) + 1
+    if frame[1] & 6 == 0:  # ADTS
+        return (frame[3] & 3) << 11 | frame[4] << 3 | frame[5] >> 5
     version, layer, rate = frame[1] >> 3 & 3, 4 - (frame[1] >> 1 & 3), frame[2] >> 2 & 3
     if version == 1 or layer not in (2, 3) or rate == 3:
         return 0

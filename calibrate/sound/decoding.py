@@ -79,7 +79,9 @@ class Sound:
         self._seconds = 0.0
         """Decoded so far, with gaps."""
         self._expected: float | None = None
-        """The timestamp at which the next frame begins."""
+        """The timestamp at which the next frame should begin."""
+        self._lead: tuple[float, float] | None = None
+        """When a timestamp was ahead of that, and by how much."""
         self._start = b""
         """How the first packet begins."""
         self._last: Packet[AudioStream] | None = None
@@ -205,21 +207,35 @@ class Sound:
         return frames
 
     def _follow(self, frame: AudioFrame) -> None:
-        """Keep account of time."""
+        """Keep account of time. Two timestamps in a row that are ahead of it make a gap."""
         length = frame.samples / frame.rate
         stamp = frame.time if self._format in _TIMED else None
         if stamp is not None:
-            expected = stamp if self._expected is None else self._expected
-            if stamp > expected + _JITTER:
-                place = self._begin + self._seconds
-                if not self._skipped or self._skipped[-1] < place - _JITTER:  # else said already
-                    self._gaps.append((place, stamp - expected))
-                self._seconds += stamp - expected
-            joined = stamp < expected - _RESTART
-            self._expected = stamp if joined else max(stamp, expected)
+            if self._expected is None:
+                self._expected = 0.0 if self._format == "flac" else stamp
+            if stamp < self._expected - _RESTART:
+                self._expected = stamp
+            lead = stamp - self._expected
+            if lead <= _JITTER:
+                self._lead = None
+                self._expected = max(stamp, self._expected)
+            elif self._lead is None:
+                self._lead = self._begin + self._seconds, lead
+            else:
+                place, first = self._lead
+                self._lead = None
+                self._close(place, min(first, lead))
         if self._expected is not None:
             self._expected += length
         self._seconds += length
+
+    def _close(self, place: float, gap: float) -> None:
+        assert self._expected is not None
+        self._expected += gap
+        self._seconds += gap
+        # behind a packet that was left out it is said already
+        if not self._skipped or abs(place - self._skipped[-1]) > _RESTART:
+            self._gaps.append((place, gap))
 
     def _time(self, packet: Packet[AudioStream]) -> float:
         """Return when a packet would be heard."""
@@ -235,8 +251,8 @@ class Sound:
         content = bytes(self._last)
         if content[:2] != self._start:
             return self._last.is_corrupt and self._fate is not _Fate.SOUND
-        mpeg = self._stream.codec_context.name.startswith(("mp2", "mp3"))
-        return self._fate is not _Fate.SOUND or (mpeg and len(content) < frame_size(content))
+        framed = self._format in ("mp3", "aac")
+        return self._fate is not _Fate.SOUND or (framed and len(content) < frame_size(content))
 
 
 class _Fate(enum.Enum):
@@ -260,6 +276,8 @@ def _choose(container: InputContainer, name: str) -> AudioStream:
             else f"{name}: its sound is coded in a way that FFmpeg cannot decode; convert it first"
         )
     chosen = max(known, key=lambda s: (s.disposition.default, s.codec_context.channels))
+    if not chosen.codec_context.sample_rate:
+        raise AudioError(f"{name}: not audio that FFmpeg can read, or damaged: it has no rate")
     _check_rate(chosen.codec_context.sample_rate, name)
     return chosen
 

@@ -93,4 +93,4 @@ class Mix:
 def too_long(name: str, seconds: float | None, most: float) -> str:
     """Return the message for a recording that is longer than is taken."""
     stated = "longer" if seconds is None else f"{seconds:.2f} s long by its header"
-    return f"{name}: the audio is {stated}; taken are at most {most:g} s; cut it into parts"
+    return f"{name}: the audio is {stated}, and may be at most {most:g} s; cut it into parts"

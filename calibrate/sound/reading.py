@@ -137,7 +137,7 @@ def _decode(
 ) -> tuple[float, list[str]]:
     """Give the mix what lies between two times; return how much was heard, and remarks."""
     spans, complete = _spans(source)
-    remarks: list[str] = []
+    remarks = containers.contradictions(source.file)
     heard = 0.0
     for span in spans:
         with opened_sound(span, source.name, heard) as sound:

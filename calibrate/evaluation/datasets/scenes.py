@@ -77,5 +77,8 @@ def _item(bank: Bank, task: str, index: int, name: str, seconds: float) -> Item:
     )
 
 
-def _samples(bank: Bank, task: str, index: int, name: str, seconds: float) -> np.ndarray:
+def _samples(
+    bank: Bank, task: str, index: int, name: str, seconds: float, *, max_seconds: float
+) -> np.ndarray:
+    """Compose a scene, as long as it was asked for: what the model takes it finds out itself."""
     return pose(bank, task, index, name, seconds)[0].samples

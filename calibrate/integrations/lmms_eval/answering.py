@@ -122,7 +122,7 @@ class Answerer:
         """Return a question's inputs and its selector."""
         frontend = self.loaded.frontend
         try:
-            audios = question.audios(frontend.sample_rate)
+            audios = question.audios(frontend.sample_rate, frontend.max_seconds)
             row = frontend.inputs(audios, question.prompt, self._settings.system_prompt)
         except HeadRouterError as error:
             raise question.failed(error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from headrouter_core.errors import UsageError
 _FULL_SCALE = {np.dtype(np.int16): 2**15, np.dtype(np.int32): 2**31}
 
 
-def read_audio(given: Any, sample_rate: int) -> np.ndarray:
+def read_audio(given: Any, sample_rate: int, max_seconds: float = math.inf) -> np.ndarray:
     """Return one recording as a front end takes it.
 
     Args:
@@ -26,6 +27,7 @@ def read_audio(given: Any, sample_rate: int) -> np.ndarray:
             or with its ``path``, as the Audio column of ``datasets`` decodes it; or a decoder with
             ``get_all_samples()``, as that column gives it from ``datasets`` 4 on.
         sample_rate: the model's.
+        max_seconds: the longest that a file is read for.
 
     Returns:
         float32 [n], mono, at ``sample_rate``.
@@ -35,7 +37,7 @@ def read_audio(given: Any, sample_rate: int) -> np.ndarray:
         AudioError: it cannot be read, or holds no samples or samples that are no numbers.
     """
     if isinstance(given, str | os.PathLike):
-        return load_audio(given, sample_rate)
+        return load_audio(given, sample_rate, max_seconds=max_seconds)
     if hasattr(given, "get_all_samples"):
         decoded = given.get_all_samples()
         return _from_samples(decoded.data, decoded.sample_rate, sample_rate)
@@ -43,9 +45,10 @@ def read_audio(given: Any, sample_rate: int) -> np.ndarray:
         if given.get("array") is not None:
             return _from_samples(given["array"], given.get("sampling_rate"), sample_rate)
         if given.get("bytes"):
-            return _from_bytes(given["bytes"], sample_rate)
+            content = Source("the audio's bytes", "", io.BytesIO(given["bytes"]))
+            return load_audio(content, sample_rate, max_seconds=max_seconds)
         if given.get("path"):
-            return load_audio(given["path"], sample_rate)
+            return load_audio(given["path"], sample_rate, max_seconds=max_seconds)
         what = f"a mapping with {', '.join(map(str, given)) or 'nothing in it'}"
     else:
         what = f"a {type(given).__name__}"
@@ -77,8 +80,3 @@ def _from_samples(array: Any, rate: Any, sample_rate: int) -> np.ndarray:
         samples = samples.mean(axis=int(np.argmin(samples.shape)), dtype=np.float32)
     mono = resample(samples.astype(np.float32, copy=False), int(rate), sample_rate)
     return np.ascontiguousarray(mono)
-
-
-def _from_bytes(content: bytes, sample_rate: int) -> np.ndarray:
-    """Decode a whole file that is in memory."""
-    return load_audio(Source("the audio's bytes", "", io.BytesIO(content)), sample_rate)

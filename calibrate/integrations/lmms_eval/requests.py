@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class Question:
         """A number that is this document's whatever else is asked: seeds random draws."""
         return int.from_bytes(hashlib.sha256(self.place.encode()).digest()[:4], "little")
 
-    def audios(self, sample_rate: int) -> list[np.ndarray]:
+    def audios(self, sample_rate: int, max_seconds: float = math.inf) -> list[np.ndarray]:
         """Read the recordings, float32 [n] each.
 
         Raises:
@@ -45,7 +46,7 @@ class Question:
                 " score without audio would pass for one of the pruned model. Leave the document"
                 " out of the task"
             )
-        return [read_audio(one, sample_rate) for one in given]
+        return [read_audio(one, sample_rate, max_seconds) for one in given]
 
     def failed(self, error: HeadRouterError, others: int = 0) -> HeadRouterError:
         """Return an error of the same type that names the document, and what was beside it."""

@@ -32,7 +32,7 @@ def items(tasks=tuple(WORDS), number=12):
                     kind=LABEL if words else TRANSCRIPT,
                     reference=words[index % len(words)] if words else spoken,
                     cluster=f"{task}/{index // 2}",
-                    audios=(lambda: np.zeros(16_000, np.float32),),
+                    audios=(lambda **_: np.zeros(16_000, np.float32),),
                     choices=words,
                     labels=words,
                 )

@@ -16,7 +16,7 @@ def item(name="x", task="t", **changes):
         "kind": LABEL,
         "reference": "yes",
         "cluster": "c",
-        "audios": (lambda: np.zeros(3, np.float32), lambda: np.ones(2, np.float32)),
+        "audios": (lambda **_: np.zeros(3, np.float32), lambda **_: np.ones(2, np.float32)),
         "choices": ("yes", "no"),
         "labels": ("yes", "no"),
     }
@@ -26,11 +26,11 @@ def item(name="x", task="t", **changes):
 def test_item_reads_all_its_recordings():
     assert [len(samples) for samples in item().read()] == [3, 2]
 
-    def damaged():
+    def damaged(**_):
         raise AudioError("damaged")
 
     with pytest.raises(AudioError, match="damaged"):
-        item(audios=(lambda: np.zeros(1), damaged)).read()
+        item(audios=(lambda **_: np.zeros(1), damaged)).read()
 
 
 @pytest.mark.parametrize(

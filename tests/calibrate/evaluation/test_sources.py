@@ -40,7 +40,7 @@ def test_a_path_is_a_path_whatever_it_is_called(tmp_path, monkeypatch):
 
 
 def test_faults_do_not_say_where_the_set_lies(tmp_path, monkeypatch):
-    def missing():
+    def missing(**_):
         raise MissingAudioError(f"{tmp_path}/audio/a.wav: no such audio file")
 
     item = made_up.items(("event",), 1)[0]
