@@ -10,7 +10,7 @@ from calibrate.console import STDERR, say, show, show_json, warned, working
 from calibrate.errors import SomeFailedError
 from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS
 from calibrate.evaluation.folder import Folder
-from calibrate.evaluation.items import Dataset
+from calibrate.evaluation.items import LABEL, Dataset
 from calibrate.evaluation.methods import Method
 from calibrate.evaluation.request import Request
 from calibrate.evaluation.results import Results
@@ -73,13 +73,14 @@ def _references(dataset: Dataset) -> Iterator[tuple[str, str, int | None]]:
 
     Benchmarks are taken as they are: there, only the model's context is a bound.
     """
-    known: set[int] = set()
+    vocabularies: set[int] = set()
     for item in dataset.items:
-        texts = item.answers or (item.reference,)
-        if id(texts) not in known:  # a task's items share one vocabulary
-            most = MAX_NEW_TOKENS[item.kind] if item.where else None
-            yield from ((item.where or item.id, text, most) for text in texts)
-            known.add(id(texts))
+        if item.kind == LABEL and id(item.choices) in vocabularies:
+            continue  # a task's items share one
+        vocabularies.add(id(item.choices))
+        most = MAX_NEW_TOKENS[item.kind] if item.where else None
+        for text in item.answers or (item.reference,):
+            yield item.where or item.id, text, most
 
 
 def _stages(request: Request, stages: Stages) -> tuple[Results, Stored]:
