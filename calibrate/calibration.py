@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
@@ -25,7 +27,7 @@ from calibrate.search import choose
 from calibrate.sound.reading import SAMPLE_RATE, resample
 from calibrate.stability import LENGTHS, by_length, stability
 from calibrate.workbench import Bench
-from headrouter_core.errors import UsageError
+from headrouter_core.errors import HeadRouterError, UsageError
 from headrouter_core.profile import Profile
 from headrouter_core.pruning import DEFAULT_LAYER
 
@@ -194,7 +196,7 @@ def run(
             again=draw if stability else None,
             sizes=sizes,
         )
-    profile.save(output, force=force)
+    _save(profile, output, force=force)
     if as_json:
         failed = [{"id": name, "error": error} for name, error in unheard.items()]
         found = {"output": str(output), "failed": failed, "warnings": warned()}
@@ -207,6 +209,30 @@ def run(
             f"{len(unheard)} recordings of {data} could not be used, and the profile"
             " rests on the others"
         )
+
+
+def _save(profile: Profile, output: Path, *, force: bool) -> None:
+    """Write the profile; where that fails after all, write it somewhere else and say where.
+
+    Raises:
+        HeadRouterError: it is not at ``output``; the message says where it is, if anywhere.
+    """
+    try:
+        profile.save(output, force=force)
+        return
+    except HeadRouterError as error:
+        failed = error
+    name = f"headrouter-recovered-{secrets.token_hex(4)}.safetensors"
+    for folder in (output.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+        try:
+            profile.save(folder / name)
+        except HeadRouterError:
+            continue
+        raise HeadRouterError(
+            f"{failed}; the profile was calibrated and is in {(folder / name).resolve()}: move it"
+            " to where it belongs"
+        ) from failed
+    raise failed
 
 
 def _other_lengths(seed: int) -> list[Sample]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +14,10 @@ from typing import Any
 import torch
 
 from calibrate.errors import ModelError
+from calibrate.exits import is_out_of_memory
 from calibrate.frontend import FrontEnd
+from headrouter_core import families
+from headrouter_core.errors import HeadRouterError
 
 _AGAIN = "download or save the model again"
 
@@ -68,6 +73,61 @@ def read_weights(
         _refuse(adapter, "are missing", missing)
         _refuse(adapter, "belong to no part of it", lora.unexpected_keys)
     return model
+
+
+@contextlib.contextmanager
+def damage_told(folder: Path) -> Iterator[None]:
+    """Turn what a damaged or odd checkpoint raises, which may be anything, into one error.
+
+    Raises:
+        ModelError: naming the folder and what was raised.
+    """
+    try:
+        yield
+    except (HeadRouterError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ModelError(
+            f"the model in {folder} cannot be loaded ({type(error).__name__}: {reason}); {_AGAIN}"
+        ) from error
+
+
+def check_shards(folder: Path) -> None:
+    """Raise where the index of a checkpoint names weights that lie elsewhere than beside it.
+
+    Raises:
+        ModelError: such a name, or no index at all.
+    """
+    path = folder / "model.safetensors.index.json"
+    if not path.is_file():
+        return
+    try:
+        names = {str(name) for name in json.loads(path.read_text("utf-8"))["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} is no index of weights ({error!r}); {_AGAIN}") from error
+    outside = sorted(name for name in names if name in ("", ".", "..") or re.search(r"[/\\]", name))
+    if outside:
+        raise ModelError(
+            f"{path} names {outside[0]!r}, which is no file beside it, and nothing outside a"
+            f" model's folder is read; {_AGAIN}"
+        )
+
+
+def check_layers(model: Any, folder: Path) -> None:
+    """Raise where a model has too few layers to be pruned between two.
+
+    Raises:
+        ModelError: naming how many it has.
+    """
+    layers = len(families.locate(model).layers)
+    if layers < 2:
+        raise ModelError(
+            f"the model in {folder} has {layers} decoder layers, and pruning needs one before and"
+            f" one behind it; {_AGAIN}"
+        )
 
 
 @contextlib.contextmanager

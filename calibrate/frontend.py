@@ -255,7 +255,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} holds no config.json, so it is no model; give the folder that"
             " save_pretrained wrote or that was downloaded from the Hub"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read ({error}); download the model again") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path} is not a JSON object; download the model again")

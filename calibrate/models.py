@@ -13,7 +13,13 @@ import torch
 from torch import nn
 
 from calibrate import hub
-from calibrate.checkpoints import read_weights, settle_generation
+from calibrate.checkpoints import (
+    check_layers,
+    check_shards,
+    damage_told,
+    read_weights,
+    settle_generation,
+)
 from calibrate.errors import ModelError
 from calibrate.frontend import FrontEnd
 from calibrate.placement import choose_device, choose_dtype
@@ -119,12 +125,16 @@ def load(
         _check_embedded()
     folder = where.folder or hub.fetch(where.id, revision, code=trust_remote_code)
     commit = None if where.folder else folder.name
-    frontend = FrontEnd.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    check_shards(folder)
+    with damage_told(folder):
+        frontend = FrontEnd.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if ready is not None:
         ready(frontend)
-    model = read_weights(frontend, folder, wanted, trust_remote_code).to(place).eval()
-    frontend.check_model(model)
-    settle_generation(model, frontend)
+    with damage_told(folder):
+        model = read_weights(frontend, folder, wanted, trust_remote_code).to(place).eval()
+        frontend.check_model(model)
+        settle_generation(model, frontend)
+        check_layers(model, folder)
     # what the core's model_info reads: a snapshot's folder is not the model's name
     model.config.name_or_path, model.config._commit_hash = where.id, commit
     return Loaded(
