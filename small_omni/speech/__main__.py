@@ -1,6 +1,6 @@
 """Make the synthetic speech: ``python -m small_omni.speech``.
 
-Writes Ogg Vorbis clips and ``metadata.jsonl``; what is there already is kept, so it can be stopped
+Writes Opus clips and ``metadata.jsonl``; what is there already is kept, so it can be stopped
 and prolonged. Needs flite, espeak-ng and WordNet: ``apt-get install flite espeak-ng wordnet-base``.
 """
 
@@ -46,7 +46,7 @@ def _say(folder: Path, number: int, utterance: Utterance, seed: int) -> list[dic
         file = Path("train") / f"{number // 1000:03d}" / f"{number:06d}-{place}.ogg"
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         samples = voice.say(turn.text)
-        soundfile.write(folder / file, samples, SAMPLE_RATE, format="OGG", subtype="VORBIS")
+        soundfile.write(folder / file, samples, SAMPLE_RATE, format="OGG", subtype="OPUS")
         rows.append(
             {
                 "utterance": number,
