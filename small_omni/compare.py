@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from small_omni.adapter import PROJECTION, Places, trained
 from small_omni.assembly import Parts, assemble, towers
 from small_omni.parts.reading import read_parts
-from small_omni.recipe.alignment import Frames, align, listen
+from small_omni.recipe.alignment import Frames, Words, align, listen
 from small_omni.recipe.stream import Shape, Stream
 from small_omni.recipe.trainee import Trainee
 from small_omni.recipe.updating import update
@@ -37,6 +37,8 @@ class Arm:
     projection: str
     """``linear`` (the thinker's) or ``two layers`` (Audio Flamingo 3's)."""
     places: Places
+    aligned: bool = False
+    """Whether audio goes on being drawn to words beside the answers' loss."""
 
 
 ARMS = {
@@ -46,6 +48,7 @@ ARMS = {
     "adapter, encoder, decoder": Arm("linear", Places(8, 16, 6)),
     "adapter of two layers, decoder": Arm("two layers", Places(8, 0)),
     "adapter, decoder of rank 16": Arm("linear", Places(16, 0)),
+    "adapter, encoder, decoder, aligned": Arm("linear", Places(8, 16, 6), True),
     "adapter, upper encoder, decoder": Arm("linear", Places(8, 16, 3)),
 }
 
@@ -69,19 +72,22 @@ def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dic
         shape=Shape(args.seconds),
         speech=WORK / "speech",  # not opened: all scenes are short
     )
+    words = Words(trainee) if arm.aligned else None
     trainee.train()
     losses, clock = [], time.process_time()
     loader = DataLoader(stream, batch_size=None, num_workers=args.workers)
     for step, batch in zip(range(args.steps), loader, strict=False):
         torch.manual_seed(args.seed * 1_000_003 + step)
         rate = learning_rate(step, args.steps, args.rate, 0.3)
-        losses.append(update(trainee, parameters, optimizer, batch, [], rate)["loss"])
+        seen = update(trainee, parameters, optimizer, batch, [], rate, words)
+        losses.append(seen["loss"])
     seconds = time.process_time() - clock
     tenth = max(1, args.steps // 10)
     scores = validate(trainee, 6.0, args.scenes)
     return {
         "projection": arm.projection,
         "places": asdict(arm.places),
+        "aligned beside": arm.aligned,
         "parameters": sum(p.numel() for p in parameters.values()),
         "of them projection": sum(
             p.numel() for name, p in parameters.items() if name.split(".")[1] in PROJECTION

@@ -25,7 +25,7 @@ from small_omni.adapter import Places
 from small_omni.assembly import assemble
 from small_omni.parts.packages import fetch
 from small_omni.parts.reading import read_parts
-from small_omni.recipe.alignment import align, listen
+from small_omni.recipe.alignment import Words, align, listen
 from small_omni.recipe.checkpoint import Run
 from small_omni.recipe.stream import Shape, Stream
 from small_omni.recipe.texts import prompts, replies
@@ -79,7 +79,7 @@ def _start(args: argparse.Namespace, trainee: Trainee) -> Run:
         {"params": others, "weight_decay": 0.0},
     ]
     # the number of steps and the fall of the rate are open until the fall begins
-    names = ("seed", "short", "rate", "align", "texts", "seconds", "places")
+    names = ("seed", "short", "rate", "align", "aligned", "texts", "seconds", "places")
     return Run(
         settings={name: str(getattr(args, name)) for name in names},
         parameters=parameters,
@@ -113,6 +113,7 @@ def _steps(
         speech=args.speech,
     )
     texts = list(zip(prompts(args.texts), run.replies, strict=True))
+    words = Words(trainee) if args.aligned else None
     sums: dict[str, list[float]] = defaultdict(list)
     trainee.train()
     clock = time.perf_counter()
@@ -124,7 +125,7 @@ def _steps(
         turn, rest = divmod(run.step, args.drift_every)
         part = [texts[(2 * turn + i) % len(texts)] for i in range(2)] if texts and not rest else []
         rate = learning_rate(run.step, args.steps, args.rate, args.decay)
-        seen = update(trainee, run.parameters, run.optimizer, batch, part, rate)
+        seen = update(trainee, run.parameters, run.optimizer, batch, part, rate, words)
         for name, value in seen.items():
             sums[name].append(value)
         run.average(min(0.995, (run.step + 1) / (run.step + 20)))
@@ -172,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--align", type=int, default=400, help="scenes and steps of the alignment")
+    options.add_argument("--aligned", type=int, default=1, help="0: not aligned after that")
     options.add_argument("--steps", type=int, default=5000, help="steps after the alignment")
     options.add_argument("--short", type=int, default=600, help="of them with short scenes only")
     options.add_argument("--decay", type=float, default=0.3, help="share with falling rate")

@@ -7,11 +7,12 @@ it takes a minute or two; the decoder then meets audio that already speaks its l
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
 
 from small_omni.recipe.trainee import Trainee
 from tiny_omni.batches import FRAME_HEADS, IGNORE, SOUNDS, frame_labels
@@ -20,6 +21,8 @@ from tiny_omni.scenes import compose
 from tiny_omni.vocabulary import BEDS, EMOTIONS, EVENTS, GENDERS, INSTRUMENTS, NO_BED, SENTENCES
 
 _SECONDS = 6.0
+#: How much likelier a word gets by being nearer.
+_SHARPNESS = 20.0
 #: What one kind of label counts.
 _WEIGHTS = {"sound": 1.0, "emotion": 0.3, "gender": 0.3, "bed": 0.3}
 
@@ -34,34 +37,51 @@ class Frames:
     """Kind of label -> [n]; -100 where undefined."""
 
 
+class Words:
+    """The words for what may sound, as directions in the language model's embeddings."""
+
+    def __init__(self, trainee: Trainee) -> None:
+        table = trainee.decoder.embed_tokens.weight.detach().float()
+        self._centre, self._size = table.mean(0), table.square().mean().sqrt()
+        self._words = {
+            name: functional.normalize(rows - self._centre, dim=-1)
+            for name, rows in _embedded(trainee.tokenizer, table).items()
+        }
+
+    def loss(
+        self, audio: torch.Tensor, labels: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """How far audio embeddings [n, D] are from the words for what sounds there [n].
+
+        Also returns the share of frames whose nearest word is the right one, by kind of label.
+        """
+        audio = audio.float()
+        directions = functional.normalize(audio - self._centre, dim=-1)
+        # as large as the embeddings of words, so that the decoder's norms see nothing unusual
+        loss = 0.1 * (audio.square().mean(-1).sqrt() / self._size - 1).square().mean()
+        right = {}
+        for name, words in self._words.items():
+            named = labels[name] != IGNORE
+            if named.any():
+                logits, target = _SHARPNESS * directions[named] @ words.T, labels[name][named]
+                loss = loss + _WEIGHTS[name] * functional.cross_entropy(logits, target)
+                right[name] = (logits.argmax(-1) == target).float().mean().item()
+        return loss, right
+
+
 def align(trainee: Trainee, frames: Frames, steps: int, seed: int) -> dict[str, float]:
     """Train the projection, and return how much of what sounds it then names rightly."""
-    device = trainee.omni.device
-    states, labels = frames.states, frames.labels
-    table = trainee.decoder.embed_tokens.weight.detach().float()
-    centre, size = table.mean(0), table.square().mean().sqrt()
-    words = {name: functional.normalize(w - centre, dim=-1) for name, w in _words(trainee).items()}
-    projection = trainee.encoder.proj
-    sharpness = nn.Parameter(torch.tensor(3.0, device=device))
-    optimizer = torch.optim.AdamW([*projection.parameters(), sharpness], weight_decay=0.01)
+    words, projection = Words(trainee), trainee.encoder.proj
+    optimizer = torch.optim.AdamW(projection.parameters(), weight_decay=0.01)
     generator = torch.Generator().manual_seed(seed)
     right: dict[str, float] = {}
     for step in range(steps):
         rate = 2e-3 * min(1, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         optimizer.param_groups[0]["lr"] = rate
-        drawn = torch.randint(len(states), (2048,), generator=generator).to(device)
-        projected = projection(states[drawn])
-        directions = functional.normalize(projected - centre, dim=-1)
-        # as large as the embeddings of words, so that the decoder's norms see nothing unusual
-        loss = 0.1 * (projected.square().mean(-1).sqrt() / size - 1).square().mean()
-        for name, prototypes in words.items():
-            target = labels[name][drawn]
-            named = target != IGNORE
-            if not named.any():
-                continue
-            logits = directions[named] @ prototypes.T * sharpness.exp()
-            loss = loss + _WEIGHTS[name] * functional.cross_entropy(logits, target[named])
-            right[name] = (logits.argmax(-1) == target[named]).float().mean().item()
+        drawn = torch.randint(len(frames.states), (2048,), generator=generator)
+        drawn = drawn.to(frames.states.device)
+        labels = {name: row[drawn] for name, row in frames.labels.items()}
+        loss, right = words.loss(projection(frames.states[drawn]), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -82,12 +102,11 @@ def listen(trainee: Trainee, scenes: int, seed: int) -> Frames:
     return Frames(torch.cat(states), {k: v.to(trainee.omni.device) for k, v in labels.items()})
 
 
-def _words(trainee: Trainee) -> dict[str, torch.Tensor]:
+def _embedded(tokenizer: PreTrainedTokenizerFast, table: torch.Tensor) -> dict[str, torch.Tensor]:
     """Kind of label -> the mean embedding of the words for each class [classes, D]."""
-    table = trainee.decoder.embed_tokens.weight.detach().float()
 
-    def embed(names: list[str]) -> torch.Tensor:
-        rows = [trainee.tokenizer(f" {name}")["input_ids"] for name in names]
+    def embed(names: Iterable[str]) -> torch.Tensor:
+        rows = [tokenizer(f" {name}")["input_ids"] for name in names]
         return torch.stack([table[torch.tensor(row, device=table.device)].mean(0) for row in rows])
 
     spoken = {"event": EVENTS, "instrument": INSTRUMENTS, "german": SENTENCES}
@@ -97,7 +116,7 @@ def _words(trainee: Trainee) -> dict[str, torch.Tensor]:
         sounds.append(spoken.get(kind, {}).get(label, label) if label else kind or "...")
     return {
         "sound": embed(sounds),
-        "emotion": embed(list(EMOTIONS.values())),
-        "gender": embed(list(GENDERS)),
+        "emotion": embed(EMOTIONS.values()),
+        "gender": embed(GENDERS),
         "bed": embed([*BEDS.values(), NO_BED]),
     }

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from small_omni.recipe.alignment import Words
 from small_omni.recipe.texts import conversations
 from small_omni.recipe.trainee import Trainee
 from tiny_omni.batches import IGNORE, Batch
 from tiny_omni.train import mixed_precision
+
+#: What the distance of audio embeddings from words counts beside the answers.
+ALIGNED = 0.3
 
 
 def update(
@@ -21,8 +25,11 @@ def update(
     batch: Batch,
     texts: list[tuple[str, list[int]]],
     rate: float,
+    words: Words | None = None,
 ) -> dict[str, float]:
     """Learn from one batch, and stay close to SmolLM2 on ``texts``, prompts with its replies.
+
+    With ``words``, audio embeddings go on being drawn to the words for what sounds.
 
     Returns what was seen before the update: losses, and the share of right answers by task.
     """
@@ -35,6 +42,10 @@ def update(
         weights = batch.weights[wanted]
         loss = (tokens * weights).sum() / weights.sum()
         seen = {"loss": tokens.mean().item(), "tokens": float(batch.ids.numel())}
+        if words is not None:
+            labels = {name: rows.flatten() for name, rows in batch.frames.items()}
+            aligned, _ = words.loss(embedded.flatten(0, 1), labels)
+            loss, seen["aligned"] = loss + ALIGNED * aligned, aligned.item()
         if texts:
             ids, counted = (t.to(device) for t in conversations(trainee, texts))
             drift = trainee.drift(ids, counted)

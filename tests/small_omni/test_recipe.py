@@ -5,16 +5,18 @@ import random
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from small_omni.adapter import LoRA, Places, merge
 from small_omni.assembly import assemble
+from small_omni.recipe.alignment import Words
 from small_omni.recipe.questions import ask, choice
 from small_omni.recipe.stream import Shape, Stream
 from small_omni.recipe.texts import conversations, prompts, replies
 from small_omni.recipe.trainee import Trainee
 from small_omni.recipe.validation import validate
 from small_omni.train import learning_rate, parser, train
-from tiny_omni.batches import Packer
+from tiny_omni.batches import IGNORE, SOUNDS, Packer
 from tiny_omni.clips import Bank
 from tiny_omni.scenes import compose
 
@@ -94,6 +96,14 @@ def test_batches_follow_from_seed_and_step(trainee, tmp_path):
         second.samples, other.samples
     )
     assert all(len(row) <= 2 for row in second.tasks)
+
+
+def test_batches_come_in_order_from_several_processes(trainee, tmp_path):
+    packer, shape = Packer(trainee.tokenizer), Shape(6.0, 1)
+    stream = Stream(packer, seed=0, first=4, short=10, shape=shape, speech=tmp_path)
+    loader = DataLoader(stream, batch_size=None, num_workers=2)
+    for _, one, other in zip(range(3), stream, loader, strict=False):
+        assert torch.equal(one.ids, other.ids)
 
 
 def test_talks_need_synthetic_speech(trainee, tmp_path):
@@ -192,3 +202,18 @@ def test_product_is_merged_and_validated(random_parts, product, tmp_path):
     scores = validate(Trainee(omni, Places(0, 0)), 6.0, 2)
     assert 0 <= scores["mean"] <= 1
     assert scores["questions"] > 4
+
+
+def test_audio_is_drawn_to_the_words_for_what_sounds(trainee):
+    words = Words(trainee)
+    sound = SOUNDS.index("digit/seven")
+    unnamed = torch.full((3,), IGNORE)
+    labels = {"sound": torch.tensor([sound, 0, sound]), "emotion": unnamed}
+    labels |= {"gender": unnamed, "bed": unnamed}
+    table = trainee.decoder.embed_tokens.weight
+    ids = trainee.tokenizer(" seven")["input_ids"]
+    spoken = table[ids].mean(0, keepdim=True).expand(3, -1)
+    near, right = words.loss(spoken, labels)
+    assert right == {"sound": pytest.approx(2 / 3)}
+    far, _ = words.loss(table.mean(0) - spoken, labels)
+    assert near < far
