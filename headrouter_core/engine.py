@@ -31,7 +31,7 @@ from headrouter_core.losses import with_loss
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selection, Selector
 from headrouter_core.sessions import Hook, Hooks, Moment, Place, Session
-from headrouter_core.settling import settle
+from headrouter_core.settling import note, settle, settle_steps
 from headrouter_core.trace import Trace
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -130,6 +130,7 @@ class Engine:
                 "generate ran without the model's hooks: it goes past them, as a compiled graph may"
                 " that was traced before; prune before compiling"
             )
+        settle_steps(self._anatomy.root, generation)
         return output
 
     def _enter(
@@ -162,6 +163,8 @@ class Engine:
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
         settle(root, self._selector, forward, output)
+        if forward.unchecked is None and (generation := self._generation) is not None:
+            note(generation, output)
         if forward.compaction is not None and forward.owes_loss:
             return with_loss(root, forward.call, forward.compaction, output)
         return None

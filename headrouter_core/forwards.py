@@ -29,6 +29,8 @@ class Generation:
     """LongTensor [B, L] on CPU, as passed to ``generate``."""
     forwards: int = 0
     selections: Sequence[Selection] | None = None
+    sound: torch.Tensor | None = None
+    """Scalar: whether the newest logits of all steps behind the prompt are finite."""
 
     @property
     def shape(self) -> tuple[int, int]:

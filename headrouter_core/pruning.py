@@ -85,7 +85,8 @@ def prune(
         UnsupportedModelError: the architecture cannot be pruned exactly.
         ProfileMismatchError: the selector's profile belongs to another model or layer.
         SelectionError: the selector broke its contract.
-        NonFiniteError: a prefill ends in logits that are NaN or infinite; it says where that began.
+        NonFiniteError: a prefill or a ``generate`` ends in logits that are NaN or infinite; it says
+            where that began. (Steps by hand are not looked at: that would wait for the device.)
         PruningError: a forward cannot be pruned exactly; or, on closing, nothing was pruned of the
             audio that was seen. No error of the ``with`` block is ever masked.
     """

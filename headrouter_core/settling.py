@@ -1,4 +1,4 @@
-"""At the end of a prefill: whether what was chosen and computed in it is sound.
+"""At the end of a prefill or a ``generate``: whether what was chosen and computed is sound.
 
 All of it is asked of the device at once, when it has all its work: an answer must not leave
 unchecked, but no layer has to wait for that.
@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from headrouter_core.choice import are_sound, check_selections
-from headrouter_core.finite import check_sources, first_layer, raise_overflow, usable
-from headrouter_core.forwards import Forward, Prefill
+from headrouter_core.finite import check_sources, first_layer, raise_from, raise_overflow, usable
+from headrouter_core.forwards import Forward, Generation, Prefill
 from headrouter_core.selectors.base import Selector
 
 
@@ -54,14 +54,38 @@ def settle(root: nn.Module, selector: Selector, forward: Forward, output: Any) -
     check_selections(selector, prefill.rows, selections)
 
 
+def note(generation: Generation, output: Any) -> None:
+    """Note whether the newest logits of a step of ``generate`` are finite; nothing waits for it."""
+    logits = _logits(output)
+    if logits is not None:
+        fine = usable(logits[:, -1]).all()
+        generation.sound = fine if generation.sound is None else generation.sound & fine
+
+
+def settle_steps(root: nn.Module, generation: Generation) -> None:
+    """Raise unless the newest logits of every step of a ``generate`` that ended were finite.
+
+    Raises:
+        NonFiniteError: they were not.
+    """
+    if generation.sound is not None and not bool(generation.sound):
+        raise_from("the logits behind a generated token are not finite", root, {})
+
+
+def _logits(output: Any) -> torch.Tensor | None:
+    """Return the logits [B, L, vocabulary] among what a model returned, if there are some."""
+    logits: torch.Tensor | None = getattr(output, "logits", None)
+    if logits is None and isinstance(output, tuple):
+        return next((part for part in output if torch.is_tensor(part) and part.ndim == 3), None)
+    return logits
+
+
 def _newest(output: Any, prefill: Prefill, *, pruned: bool) -> torch.Tensor | None:
     """Return the logits [B, vocabulary] of each row's last real token, if the output holds some.
 
     What stands at padding may be anything. Pruned rows are padded on the left.
     """
-    logits: torch.Tensor | None = getattr(output, "logits", None)
-    if logits is None and isinstance(output, tuple):
-        logits = next((part for part in output if torch.is_tensor(part) and part.ndim == 3), None)
+    logits = _logits(output)
     if logits is None:
         return None
     batch, length = prefill.real.shape

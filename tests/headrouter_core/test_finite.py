@@ -88,6 +88,24 @@ def test_an_overflow_is_placed():
         capture(model, inputs, 2)
 
 
+@every_ratio
+@pytest.mark.parametrize("step", [1, 3])
+@torch.no_grad()
+def test_a_later_step_of_generate(ratio, step):
+    model, forwards = thinker(), []
+
+    def spoil(module, args, output):
+        forwards.append(None)
+        return output * math.nan if len(forwards) == 1 + step else output
+
+    model.get_output_embeddings().register_forward_hook(spoil)
+    with (
+        pytest.raises(NonFiniteError, match=r"behind a generated token .*float32 overflows"),
+        prune(model, Frame(), ratio),
+    ):
+        model.generate(**THREE, max_new_tokens=5)
+
+
 @torch.no_grad()
 def test_the_row_is_named():
     features = THREE["input_features"].clone()
