@@ -98,5 +98,7 @@ def write(path: Path, content: bytes | str) -> None:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise HeadRouterError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    content = content.encode() if isinstance(content, str) else content
+    if isinstance(content, str):
+        # halves of characters, which names that are not UTF-8 have, become escapes
+        content = content.encode("utf-8", "backslashreplace")
     writing.write(path, content, force=True)

@@ -1,11 +1,13 @@
 """The journal of a running evaluation: what is done is on disk, and is not done again.
 
 A file of JSON lines: a header that says which evaluation this is, then one line an item, each
-flushed to the disk. What a kill left of a last line is cut off.
+flushed to the disk. What a kill left of a last line is cut off. Each line ends with a checksum of
+its own; journals of earlier versions, whose headers have none, are read without.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from headrouter_core.errors import HeadRouterError, UsageError
+
+#: The last key of every line, and hexadecimal digits of what it holds.
+_CHECKSUM, _DIGITS = "checksum", 16
 
 
 class Journal:
@@ -33,9 +38,8 @@ class Journal:
         Raises:
             HeadRouterError: the system refuses to write, as where the disk is full.
         """
-        content = _encoded(line)
-        _append(self.path, self._descriptor, content)
-        self.lines[line["id"]] = json.loads(content)
+        _append(self.path, self._descriptor, _encoded(line))
+        self.lines[line["id"]] = _read_back(line)
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def opened(path: Path, header: dict[str, Any], *, anew: bool = False) -> Iterato
         whole = 0
         if path.exists():
             try:
-                lines, whole = _read(path, json.loads(_encoded(header)))
+                lines, whole = _read(path, header)
             except UsageError:
                 if not anew:
                     raise
@@ -93,12 +97,45 @@ def lines_of(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: the file is the journal of another evaluation, or none at all.
     """
-    return _read(path, json.loads(_encoded(header)))[0]
+    return _read(path, header)[0]
+
+
+def _plain(line: dict[str, Any]) -> bytes:
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # halves of characters, which names that are not UTF-8 have, become escapes that JSON knows
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _encoded(line: dict[str, Any]) -> bytes:
-    text = json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return (text + "\n").encode()
+    """Return a line as it is written: the last key is the checksum of the others."""
+    plain = _plain(line)
+    return plain[:-1] + b',"%s":"%s"}\n' % (_CHECKSUM.encode(), _checksum(plain))
+
+
+def _read_back(line: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(_plain(line))
+    return found
+
+
+def _checksum(plain: bytes) -> bytes:
+    return hashlib.sha256(plain).hexdigest()[:_DIGITS].encode()
+
+
+def _decoded(line: bytes) -> tuple[Any, bool]:
+    """Return what a line says, and whether it has a checksum.
+
+    Raises:
+        ValueError: it is no JSON, or not what was written.
+    """
+    found = json.loads(line)
+    if not isinstance(found, dict) or _CHECKSUM not in found:
+        return found, False
+    del found[_CHECKSUM]
+    tail = len(b',"%s":""}' % _CHECKSUM.encode()) + _DIGITS
+    plain = line[:-tail] + b"}"
+    if line + b"\n" != plain[:-1] + b',"%s":"%s"}\n' % (_CHECKSUM.encode(), _checksum(plain)):
+        raise ValueError("it does not match its checksum")
+    return found, True
 
 
 def _append(path: Path, descriptor: int, content: bytes) -> None:
@@ -120,13 +157,34 @@ def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, dict[str, Any]]
     whole = content.rfind(b"\n") + 1
     if not whole and not _encoded(header).startswith(content):
         raise UsageError(f"{path} is not the journal of an evaluation; give another --output")
-    try:
-        found = [json.loads(line) for line in content[:whole].split(b"\n")[:-1]]
-    except ValueError as error:
-        raise UsageError(f"{path} is not the journal of an evaluation: {error}") from error
-    if found:
-        _check_header(path, found[0], header)
-    return {line["id"]: line for line in found[1:]}, whole
+    found: dict[str, dict[str, Any]] = {}
+    checked = False
+    for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
+        try:
+            entry, summed = _decoded(line)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, number, error) from error
+        if number == 1:
+            checked = summed
+            _check_header(path, entry, _read_back(header))
+        elif checked and not summed:
+            raise _damaged(path, number, "it lacks its checksum")
+        elif not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+            raise _damaged(path, number, "it is of no item")
+        else:
+            found[entry["id"]] = entry
+    return found, whole
+
+
+def _damaged(path: Path, number: int, cause: object) -> UsageError:
+    if number == 1:
+        return UsageError(
+            f"{path} is not the journal of an evaluation, or damaged in its first line: {cause};"
+            " give another --output, or start anew with --force"
+        )
+    return UsageError(
+        f"{path}:{number} is damaged: {cause}; remove the line, and its item is asked again"
+    )
 
 
 def _check_header(path: Path, found: Any, header: dict[str, Any]) -> None:

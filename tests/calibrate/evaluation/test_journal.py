@@ -3,10 +3,11 @@
 import errno
 import json
 import os
+import re
 
 import pytest
 
-from calibrate.evaluation.journal import opened
+from calibrate.evaluation.journal import lines_of, opened
 from headrouter_core.errors import HeadRouterError, UsageError
 
 HEADER = {"model": "tiny-omni", "ratios": [0.3, 0.6], "seed": 0}
@@ -26,7 +27,8 @@ def test_what_was_written_is_there_again(tmp_path):
         journal.write({"id": "c"})
     whole = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [line.get("id") for line in whole] == [None, "a", "b", "c"]
-    assert whole[0] == HEADER
+    assert {name: whole[0][name] for name in HEADER} == HEADER
+    assert all(list(line)[-1] == "checksum" for line in whole)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
@@ -45,7 +47,7 @@ def test_half_a_header_is_begun_anew(tmp_path):
     path.write_text('{"model":"tiny-')
     with opened(path, HEADER) as journal:
         assert not journal.lines
-    assert json.loads(path.read_text()) == HEADER
+    assert HEADER.items() <= json.loads(path.read_text()).items()
 
 
 def test_two_processes_do_not_write_one_journal(tmp_path):
@@ -151,3 +153,44 @@ def test_writes_in_parts_are_whole(tmp_path, monkeypatch):
     path = begun(tmp_path / "j.jsonl", "a", "b")
     with opened(path, HEADER) as journal:
         assert list(journal.lines) == ["a", "b"]
+
+
+def test_a_flipped_bit_is_noticed_and_its_line_named(tmp_path):
+    path = begun(tmp_path / "j.jsonl", "a", "b", "c")
+    content, passed, named = path.read_bytes(), [], []
+    for bit in range(8 * (len(content) - 1)):  # what the last line break becomes is cut off
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            lines_of(path, HEADER)
+        except UsageError as error:
+            named.append((content[: bit // 8].count(b"\n") + 1, str(error)))
+            continue
+        passed.append(bit)
+    assert passed == []
+    for line, message in named:
+        # a line break more or less moves what is behind it
+        assert line == 1 or re.search(rf"j\.jsonl:({line}|{line + 1}) is damaged", message)
+
+
+def test_a_damaged_line_that_is_removed_is_asked_again(tmp_path):
+    path = begun(tmp_path / "j.jsonl", "a", "b")
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], lines[2], b""]))
+    assert list(lines_of(path, HEADER)) == ["b"]
+
+
+def test_journals_of_earlier_versions_are_gone_on_with(tmp_path):
+    path = tmp_path / "j.jsonl"
+    lines = [HEADER, {"id": "a", "answer": "Käse"}]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    with opened(path, HEADER) as journal:
+        assert journal.lines == {"a": lines[1]}
+        journal.write({"id": "b"})
+    assert list(lines_of(path, HEADER)) == ["a", "b"]
+
+
+def test_names_that_are_no_text_come_back(tmp_path):
+    path = begun(tmp_path / "j.jsonl", "caf\udce9")
+    assert list(lines_of(path, HEADER)) == ["caf\udce9"]
