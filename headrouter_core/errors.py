@@ -37,7 +37,10 @@ class NonFiniteError(HeadRouterError):
 
 
 class PruningError(HeadRouterError):
-    """Pruning could not be done exactly in this forward pass, so it was not done at all."""
+    """Pruning could not be done exactly in this forward pass, so that it gave no answer.
+
+    A cache that was passed to it may hold a part of the forward: start again with a new one.
+    """
 
 
 class SelectionError(PruningError):
