@@ -74,8 +74,8 @@ def promised_size(file: BinaryIO) -> int | None:
 
 def _chunked(file: BinaryIO, layout: _Layout) -> int | None:
     """Return the end of the chunk with the sound; in an AVI, of the list that holds it."""
-    at, long_size = layout.start, 0
-    while True:
+    at, long_size, end = layout.start, 0, file.seek(0, io.SEEK_END)
+    while at < end:
         file.seek(at)
         head = file.read(layout.head.size)
         if len(head) < layout.head.size:
@@ -96,6 +96,7 @@ def _chunked(file: BinaryIO, layout: _Layout) -> int | None:
             return None
         at += layout.head.size + content
         at += -at % layout.align
+    return None
 
 
 def contradictions(file: BinaryIO) -> list[str]:
@@ -134,8 +135,8 @@ def contradictions(file: BinaryIO) -> list[str]:
 
 def _boxes(file: BinaryIO) -> int | None:
     """Return the end of the last box of an MP4 file that is needed to hear it."""
-    at, end = 0, None
-    while True:
+    at, end, length = 0, None, file.seek(0, io.SEEK_END)
+    while at < length:
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:
@@ -148,6 +149,7 @@ def _boxes(file: BinaryIO) -> int | None:
         at += size
         if name in (b"moov", b"mdat", b"moof"):
             end = at
+    return end
 
 
 def _segment(file: BinaryIO) -> int | None:

@@ -99,6 +99,21 @@ def test_a_duration_that_is_too_short_is_said():
     )
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"caff\0\1\0\0free" + b"\x7f" + b"\xff" * 7,
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + b"\xff" * 8,
+        b"\0\0\0\1ftyp" + b"\xff" * 8,
+        b"\x1aE\xdf\xa3\x01" + b"\xfe" * 7,
+        b"ID3\4\0\0" + b"\x7f" * 4,
+    ],
+)
+def test_sizes_beyond_all_files(head):
+    with pytest.raises(AudioError, match="not audio"):
+        read(source(head + bytes(100)))
+
+
 def test_no_channels():
     with pytest.raises(AudioError, match=r"none of its|not audio"):
         read(source(wav(_22=b"\0\0")))
