@@ -1,5 +1,6 @@
 # make demo   set up and run the main job: calibrate tiny-omni, inspect the profile, prune a recording
-# make test   set up and run the tests
+# make quick  pure functions, selectors, profiles, metrics, readers, options: 90 seconds on two idle cores
+# make test   set up and run all tests
 # make check  what CI runs: tests, lint, format, types
 # make floor  a part of the exactness suite on the oldest transformers
 # make versions   the exactness suite on the oldest transformers, 5.20, the newest, and what pip resolves
@@ -27,9 +28,26 @@ demo: $(VENV)/.ready
 	$(BIN)/headrouter prune tiny_omni/demo.flac --ratio 0.6 --profile $(DEMO)/tiny-omni.safetensors
 
 # processes with one thread each: threads of several processes only fight
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
 test: $(VENV)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
+
+# left out: the engine on models (exactness, caches, masks, devices, threads), front ends with their
+# processors, calibration, whole commands, the wheel, benchmarks, integrations, documentation, writing
+QUICK := $(addprefix tests/headrouter_core/test_,$(addsuffix .py,scoring routing selectors \
+		selector_contract rival_selectors adaptive_segments precision finite misuse trace \
+		hostile_profiles bundle_integrity)) \
+	$(addprefix tests/calibrate/test_,$(addsuffix .py,cli fitting frontend loudness models samples \
+		timeline)) \
+	tests/calibrate/sound/test_reading.py \
+	tests/calibrate/evaluation --ignore tests/calibrate/evaluation/command \
+	--ignore tests/calibrate/evaluation/test_trial.py \
+	--ignore tests/calibrate/evaluation/test_report.py \
+	tests/tiny_omni/test_scenes.py tests/test_locks.py
+
+quick: $(VENV)/.ready
+	$(PYTEST) -q --dist worksteal $(QUICK)
 
 check: test floor lint
 
