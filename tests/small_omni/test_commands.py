@@ -22,7 +22,7 @@ def made(random_parts, tmp_path, monkeypatch):
     trainee = assemble(random_parts, seed=1).model
     attach(trainee, Places(2, 2, 1))
     save(trained(trainee), tmp_path / "adapter.safetensors", torch.float16)
-    monkeypatch.setattr(build, "fetch", lambda folder: None)
+    monkeypatch.setattr(build, "fetch_parts", lambda folder: [])
     monkeypatch.setattr(build, "read_parts", lambda folder: random_parts)
     monkeypatch.setattr(build, "verify", lambda parts: ["tried"])
     build.build(tmp_path / "wheels", tmp_path / "small", tmp_path / "adapter.safetensors")

