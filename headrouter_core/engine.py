@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
+from headrouter_core.audio_masks import NAME as AUDIO_MASK
+from headrouter_core.audio_masks import take_mask
 from headrouter_core.calls import Parameters
 from headrouter_core.capture import Capture, check_length, watch
 from headrouter_core.choice import choose_each, entry
@@ -123,7 +125,10 @@ class Engine:
         **kwargs: Any,
     ) -> Any:
         """In place of the model's ``generate``: know its prompt while it runs."""
-        with self.generating(kwargs.get("input_ids") if inputs is None else inputs) as generation:
+        given = {**kwargs, "input_ids": inputs} if inputs is not None else kwargs
+        _, read = take_mask(given, self._anatomy.audio_ids[0])
+        kwargs.pop(AUDIO_MASK, None)
+        with self.generating(read.get("input_ids")) as generation:
             output = generate(inputs, *args, **kwargs)
         if not generation.forwards:
             raise PruningError(
@@ -141,7 +146,8 @@ class Engine:
         generation = self._generation
         if generation is not None:
             generation.forwards += 1
-        call = self._parameters.read(args, kwargs)
+        masked = AUDIO_MASK in kwargs
+        _, call = take_mask(self._parameters.read(args, kwargs), self._anatomy.audio_ids[0])
         cache = call.get("cache")
         columns = recall(cache)
         forward = Forward(call, columns=columns)
@@ -152,9 +158,11 @@ class Engine:
         else:
             forward.prefill = self._intake.begin(call, generation)
         self._local.forward = forward
-        if forward.owes_loss:
-            return self._parameters.change(args, kwargs, {"labels": None})
-        return None
+        if not masked and not forward.owes_loss:
+            return None
+        kwargs = {name: value for name, value in kwargs.items() if name != AUDIO_MASK}
+        instead = {"labels": None} if forward.owes_loss else {}
+        return self._parameters.change(args, kwargs, instead)
 
     def _leave(self, root: nn.Module, args: Any, output: Any) -> Any:
         """After the model: make sure that every layer was reached, with sound selections."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from headrouter_core import audios, families
 from headrouter_core.arguments import shown, whole
+from headrouter_core.audio_masks import take_mask
 from headrouter_core.beginning import Beginning
 from headrouter_core.budget import Budget, Keep, Ratio
 from headrouter_core.calls import CACHE_NAMES
@@ -83,7 +84,8 @@ def prune_inputs(
 
     Args:
         model: a loaded model of a supported family, or one that wraps it.
-        inputs: what the model would be given: whole prompts, as its processor makes them.
+        inputs: what the model would be given: whole prompts, as its processor makes them; or
+            embeddings, and as ``audio_mask``, BoolTensor [B, L], which of them are audio.
         selector: the method that chooses which audio tokens to keep.
         ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value; a
             list holds one a row.
@@ -125,7 +127,8 @@ def prune_inputs(
     budget = Budget(ratio, keep)
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
     intake = Intake(anatomy, selector.needs, reader, layer, Lease(anatomy.root))
-    prefill = intake.begin(dict(inputs), None)
+    inputs, read = take_mask(inputs, anatomy.audio_ids[0])
+    prefill = intake.begin(read, None)
     if not intake.tally.heard:
         warnings.warn("no audio was seen in the inputs", stacklevel=3)
     counts = audios.counted(anatomy.family, prefill.rows, per_audio)

@@ -174,7 +174,7 @@ def _prompt_ids(call: dict[str, Any], generation: Generation | None) -> torch.Te
             ids = None
     if ids is None:
         raise PruningError(
-            "inputs_embeds alone do not say which tokens carry audio; pass input_ids of the same "
-            "length beside them"
+            "inputs_embeds alone do not say which tokens carry audio; pass audio_mask=, a "
+            "BoolTensor [batch, length], or input_ids of the same length beside them"
         )
     return ids.cpu()

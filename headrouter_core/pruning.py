@@ -46,6 +46,10 @@ def prune(
     for the prefill and for every step that continues its cache. Kept tokens keep their positions.
     Rows are padded on the left: the last position of a pruned row is its last real token.
 
+    Prompts of ``inputs_embeds`` alone need ``audio_mask=``, BoolTensor [B, L], True where they are
+    audio: an argument of ``generate`` and of the model itself while a context is open. All else in
+    them is text, begin and end of audio too. Beside ``input_ids`` nothing more is needed.
+
     Labels are those of the unpruned prompt: the loss is over all that are not -100, and each must
     be predicted by a token that is kept, else it raises.
 
