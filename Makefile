@@ -38,7 +38,7 @@ test: $(VENV)/.ready
 QUICK := $(addprefix tests/headrouter_core/test_,$(addsuffix .py,scoring routing selectors \
 		selector_contract rival_selectors adaptive_segments precision finite misuse trace \
 		hostile_profiles bundle_integrity)) \
-	$(addprefix tests/calibrate/test_,$(addsuffix .py,cli fitting frontend loudness models samples \
+	$(addprefix tests/calibrate/test_,$(addsuffix .py,cli fitting frontend hub loudness models samples \
 		timeline)) \
 	tests/calibrate/sound/test_reading.py \
 	tests/calibrate/evaluation --ignore tests/calibrate/evaluation/command \
