@@ -30,7 +30,8 @@ def calibrate(
         ),
     ] = None,
     per_category: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Samples a category to estimate on.")
+        int,
+        typer.Option(min=1, max=10**5, metavar="N", help="Samples a category to estimate on."),
     ] = 10,
     ratios: Annotated[
         str, typer.Option(metavar="R,R", help="Pruning ratios of the head ablation.")

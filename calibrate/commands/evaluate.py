@@ -42,7 +42,8 @@ def evaluate(
         typer.Option(metavar="S", help="Length of the scenes, 4 to 30; default: 10."),
     ] = None,
     per_task: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Scenes a task; default: 20.")
+        int | None,
+        typer.Option(min=1, max=10**5, metavar="N", help="Scenes a task; default: 20."),
     ] = None,
     split: Annotated[
         str | None,

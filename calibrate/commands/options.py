@@ -30,7 +30,10 @@ Layer = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(metavar="DTYPE", help="auto, float32, bfloat16 or float16.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of all that is drawn.")]
+#: torch's generators take no larger seeds.
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of all that is drawn.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let code from the model's repository run.")

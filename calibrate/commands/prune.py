@@ -42,7 +42,7 @@ def prune(
     ] = "headrouter",
     layer: Layer = None,
     max_new_tokens: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Longest answer, in tokens.")
+        int, typer.Option(min=1, max=1_000_000, metavar="N", help="Longest answer, in tokens.")
     ] = 256,
     plot: Annotated[
         Path | None,
