@@ -235,7 +235,7 @@ class Engine:
         if generation is not None and generation.selections is not None:
             return generation.selections
         selections = choose_each(
-            self._selector, prefill.rows, prefill.capture, hidden, first=len(self.trace)
+            self._selector, prefill.rows, prefill.capture, hidden, first=self.trace.total
         )
         forward.unchecked = prefill, selections
         self.trace._extend(map(entry, prefill.rows, selections))

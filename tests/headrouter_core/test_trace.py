@@ -17,7 +17,7 @@ from headrouter_core.pruning import prune
 from headrouter_core.trace import Entry, Trace
 
 from .guarded import ONE, fixture_model
-from .probes import Affinity
+from .probes import Affinity, Recorder
 from .tiny_models import batch, row
 
 model = fixture_model
@@ -110,3 +110,16 @@ def test_traces_without_a_context_bind_nothing(model: Any) -> None:
         Trace().bound(model.generate)
     with pytest.raises(UsageError, match="of no context"):
         prune_inputs(model, batch(ONE), Affinity(), 0.5).trace.bound(model.generate)
+
+
+def test_rows_are_numbered_on_whatever_the_trace_dropped(model: Any) -> None:
+    """A method that draws at random, or knows each recording's loudness, goes by the number."""
+    recorders = [Recorder(), Recorder()]
+    with prune(model, recorders[0], 0.5, trace_limit=1) as trace:
+        run(model, 4, 6)
+        trace.clear()
+        run(model, 8)
+    with prune(model, recorders[1], 0.5):
+        run(model, 4, 6, 8)
+    numbers = [[view.sample for view in recorder.views] for recorder in recorders]
+    assert numbers == [[0, 1, 2]] * 2
