@@ -25,6 +25,8 @@ from calibrate.sound.sources import Span
 
 #: Rates that recordings have, in Hz: others are lies of headers, and cost memory by their ratio.
 _LEAST_RATE, _MOST_RATE = 1_000, 1_000_000
+#: PyAV reads past the end of a frame that holds more channels apart than this, and crashes.
+_MOST_PLANES = 8
 #: Full scale of integer samples, by FFmpeg's name of their format.
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31}
 #: Timestamps that jump ahead by more, in seconds, leave a gap; smaller steps are rounding.
@@ -117,6 +119,12 @@ class Sound:
         for packet in self._packets():
             for frame in self._frames(packet):
                 _check_rate(frame.rate, self._name)
+                if frame.format.is_planar and frame.layout.nb_channels > _MOST_PLANES:
+                    raise AudioError(
+                        f"{self._name}: {frame.layout.nb_channels} channels of"
+                        f" {self._stream.codec_context.name}, and at most {_MOST_PLANES} can be"
+                        " had of it; mix it down: ffmpeg -i IN -ac 2 OUT.wav"
+                    )
                 self._follow(frame)
                 decoded = True
                 yield _floats(frame), frame.rate

@@ -3,6 +3,7 @@
 import io
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -112,6 +113,22 @@ def test_a_duration_that_is_too_short_is_said():
 def test_sizes_beyond_all_files(head):
     with pytest.raises(AudioError, match="not audio"):
         read(source(head + bytes(100)))
+
+
+def test_more_channels_apart_than_can_be_read(tmp_path):
+    path = tmp_path / "many.wv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("wavpack", rate=RATE, layout="hexadecagonal")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16 * RATE), np.float32), format="flt", layout="hexadecagonal"
+        )
+        frame.rate = RATE
+        resampler = av.AudioResampler(format=stream.format, layout="hexadecagonal", rate=RATE)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    with pytest.raises(AudioError, match="16 channels of wavpack, and at most 8"):
+        read(path)
 
 
 def test_no_channels():
