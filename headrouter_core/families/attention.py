@@ -80,10 +80,19 @@ class Attention:
         By the function that the model's own forward calls, found beside its class: partial and
         multimodal encodings need no knowledge here.
         """
-        apply = vars(sys.modules[type(self.module).__module__])["apply_rotary_pos_emb"]
+        kind = type(self.module)
+        called: Any = inspect.unwrap(kind.forward)
+        # transformers before 5.20 merges the sections of Qwen2.5-Omni's phases in the function
+        mixing = "apply_multimodal_rotary_pos_emb"
+        name = mixing if mixing in called.__code__.co_names else "apply_rotary_pos_emb"
+        apply = vars(sys.modules[kind.__module__])[name]
+        parameters = list(inspect.signature(apply).parameters)
+        more = {}
+        if "mrope_section" in parameters:
+            more["mrope_section"] = self.config.rope_parameters["mrope_section"]
         rotated: torch.Tensor
-        if list(inspect.signature(apply).parameters).index("cos") == 1:
-            rotated = apply(states, cos, sin)
+        if parameters.index("cos") == 1:
+            rotated = apply(states, cos, sin, **more)
         else:
-            rotated = apply(states, states, cos, sin)[1]
+            rotated = apply(states, states, cos, sin, **more)[1]
         return rotated
