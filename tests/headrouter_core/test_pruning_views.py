@@ -20,6 +20,7 @@ from .bundles import make_profile
 from .guarded import hook_count
 from .masked import error
 from .probes import Affinity, Recorder, Scattered
+from .tiny_families import decoder_layers
 from .tiny_models import AUDIO, BEGIN, END, batch, row, thinker
 
 TOLERANCE = 1e-5
@@ -52,7 +53,7 @@ def test_views(model: Any, text_tokens: str, side: str, layer: int) -> None:
     inputs, recorder = batch(ROWS, side), Recorder(text_tokens)
     with prune(model, recorder, 0.6, layer):
         model(**inputs)
-    layers = model.model.language_model.layers
+    layers = decoder_layers(model)
     attention = layers[layer - 1].self_attn
     inner: list[torch.Tensor] = []
     outer: list[torch.Tensor] = []
