@@ -7,6 +7,7 @@
 # make exactness  measure docs/exactness.json anew, and write docs/families.md from it
 # make small-omni  train small-omni's adapter; stop it and start it again at any time. Needs the
 #                  Debian packages flite, espeak-ng and wordnet-base
+# make fuzz   damage TRIES files of each kind and read them; those at fault are left in .work/fuzz
 # make coverage  branch coverage of headrouter_core by its own tests: at least 95 %
 #
 # Where torch comes from: by default from the index that pip is configured with. For a CPU or a
@@ -19,7 +20,7 @@ TORCH ?= torch
 BIN := $(VENV)/bin
 DEMO := .work/demo
 
-.PHONY: demo small-omni test check floor coverage versions exactness lint setup clean
+.PHONY: demo small-omni test check floor coverage versions exactness fuzz lint setup clean
 
 demo: $(VENV)/.ready
 	mkdir -p $(DEMO)
@@ -80,6 +81,12 @@ exactness: $(VENV)/.ready
 small-omni: $(VENV)/.ready
 	$(BIN)/python -m small_omni.speech
 	$(BIN)/python -m small_omni.train
+
+TRIES ?= 20000
+SEED ?= 0
+
+fuzz: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --tries $(TRIES) --seed $(SEED)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
