@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 def _profile() -> tuple[bytes, dict[str, Any], dict[str, Any]]:
     """Return the shipped profile: its bytes, tensors and metadata."""
     profile = load_profile("tiny-omni")
-    content = profile._to_bytes()
-    return content, dict(profile.tensors), profile.metadata()
+    content = bundle.to_bytes(profile.tensors, profile.metadata())
+    return content, dict(profile.tensors.items()), profile.metadata()
 
 
 def _make_profile(random: Random) -> bytes:
@@ -44,9 +44,10 @@ def _make_profile(random: Random) -> bytes:
             if random.random() < 0.3
             else tensors[name].clone().fill_(value if tensors[name].is_floating_point() else -1)
         )
+    metadata = altered(metadata, random)
     try:
-        return bundle.to_bytes(tensors, altered(metadata, random))
-    except HeadRouterError:  # not JSON any more: try its bytes
+        return bundle.to_bytes(tensors, metadata if isinstance(metadata, dict) else {})
+    except HeadRouterError:  # nothing that JSON can hold: try its bytes
         return damaged(content, random)
 
 
