@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,13 +18,49 @@ from calibrate.models import Loaded
 from calibrate.samples import GROUPS, Sample, manifest_digest
 from calibrate.search import Choices, Fitted
 from calibrate.sound.reading import DECODER
+from headrouter_core.bundle import MAX_BYTES
+from headrouter_core.checks import LONGEST_NAME, is_name
+from headrouter_core.errors import UsageError
 from headrouter_core.families import model_info
 from headrouter_core.profile import Profile
 from headrouter_core.recipe import Recipe
 from headrouter_core.routing import GROUPS as VECTORS
+from headrouter_core.schema import MAX_TASKS
 from headrouter_core.selectors import AdaptiveSegments
 
+#: Bytes of a bundle that do not grow with the samples, and those of one task in its report.
+_REST, _A_TASK = 64 * 1024, 4 * 1024
+
 _LIBRARIES = ("torch", "transformers", "numpy", "scipy", "safetensors", "tokenizers")
+
+
+def check_room(
+    loaded: Loaded, samples: Sequence[Sample], layer: int, ratios: Sequence[float]
+) -> None:
+    """Raise where a bundle could not hold what a calibration on ``samples`` would find out.
+
+    Raises:
+        UsageError: too many samples, tasks or ratios for one profile, or a task with no short name.
+    """
+    tasks = list(dict.fromkeys(sample.task for sample in samples))
+    for task in tasks:
+        if not is_name(task):
+            raise UsageError(
+                f"a task is called {task[:40]!r}… ({len(task)} letters); a profile names tasks by"
+                f" at most {LONGEST_NAME}"
+            )
+    heads = model_info(loaded.model, layer).heads
+    used = sum(not sample.held_out for sample in samples)
+    numbers = used * (heads + 4) + 2 * len(KINDS) * len(tasks) * len(ratios) * heads
+    # JSON in JSON, as in the file
+    names = json.dumps(json.dumps([[s.id, s.task] if not s.held_out else s.id for s in samples]))
+    size = 4 * numbers + len(names) + _A_TASK * len(tasks) + _REST
+    if len(tasks) > MAX_TASKS or size > MAX_BYTES:
+        raise UsageError(
+            f"{len(samples)} samples of {len(tasks)} tasks at {len(ratios)} ratios would make a"
+            f" profile of about {size} bytes, and one has at most {MAX_BYTES} and {MAX_TASKS}"
+            " tasks; lower --per-category or --limit, or name fewer tasks"
+        )
 
 
 def bundle(

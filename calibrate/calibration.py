@@ -11,7 +11,7 @@ from pathlib import Path
 
 from calibrate import inspection, models
 from calibrate.ablation import ablate
-from calibrate.bundling import bundle
+from calibrate.bundling import bundle, check_room
 from calibrate.console import STDERR, say, show, show_json, warned
 from calibrate.errors import AudioError, SomeFailedError
 from calibrate.frontend import FrontEnd
@@ -55,10 +55,12 @@ def calibrate(
     ``other_lengths`` are samples of other durations, used only to report how the mixing moves with
     length; ``again`` draws other samples (per category, seed) to report how stable the result is.
     Raises ``UsageError`` for ratios that prune nothing or stand twice, and for samples that leave a
-    fold, a group or the report empty, and for a reference answer that is too long.
+    fold, a group or the report empty, that are more than a profile can hold, and for a reference
+    answer that is too long.
     """
     check_ratios(ratios)
     check_samples(samples)
+    check_room(loaded, samples, layer, ratios)
     check_answers(loaded, ((s.where or s.id, s.answer, LONGEST) for s in samples))
     with progress.stage("Encoding samples", len(samples) + len(other_lengths)) as tick:
         benches = prepare(loaded, samples, layer, tick)
