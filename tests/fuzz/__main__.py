@@ -20,9 +20,10 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=Path(".work/fuzz"), help="for files at fault")
     options = parser.parse_args()
     if unknown := set(options.targets) - set(names):
-        parser.error(f"no target is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(f"no target is called {sorted(unknown)[0]}; there are {', '.join(names)}")
     faults = 0
-    print("| target | tries | read | refused | at fault | slowest |\n| --- | --- | --- | --- | --- | --- |")
+    print("| target | tries | read | refused | at fault | slowest |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for target in TARGETS:
         if options.targets and target.name not in options.targets:
             continue

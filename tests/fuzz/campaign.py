@@ -70,7 +70,8 @@ def run(target: Target, *, seed: int, tries: int, keep: Path | None = None) -> R
             _try(target, path, report)
             if keep is not None and report.faults.total() > len(list(keep.glob("*"))):
                 digest = hashlib.sha256(content).hexdigest()[:12]
-                (keep / f"{target.name}-{seed}-{number}-{digest}{target.suffix}").write_bytes(content)
+                name = f"{target.name}-{seed}-{number}-{digest}{target.suffix}"
+                (keep / name).write_bytes(content)
     return report
 
 

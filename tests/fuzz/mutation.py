@@ -10,8 +10,8 @@ from typing import Any
 #: Values that readers tend to trip over, in the place of whatever was there.
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**400, -0.0, 1e-300, 1e300, 0.5,
-    "", " ", "0", "NaN", "../../x", "[/bold]", "[link=x]", "\x1b[2J", "$\\frac{", "<script>", "\ud800",
-    "\u202e", "x" * 100_000, [], {}, [[]], [None], [{}], {"": 0},
+    "", " ", "0", "NaN", "../../x", "[/bold]", "[link=x]", "\x1b[2J", "$\\frac{", "<script>",
+    "\ud800", "\u202e", "x" * 100_000, [], {}, [[]], [None], [{}], {"": 0},
 )  # fmt: skip
 
 
@@ -31,7 +31,8 @@ def _flip(data: bytearray, random: Random) -> None:
 def _overwrite(data: bytearray, random: Random) -> None:
     """Put a number that lengths and counts are compared with, of any width and byte order."""
     width = random.choice((1, 2, 4, 8))
-    number = random.choice((0, 1, 2 ** (8 * width) - 1, 2 ** (8 * width - 1), random.getrandbits(8)))
+    bits = 8 * width
+    number = random.choice((0, 1, 2**bits - 1, 2 ** (bits - 1), random.getrandbits(8)))
     place = random.randrange(len(data) + 1)
     data[place : place + width] = number.to_bytes(width, random.choice(("little", "big")))
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: profiles, manifests and recordings, from the bytes to all that is made of them."""
+"""What is fuzzed: profiles, manifests and recordings, up to all that is made of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from calibrate.sound.reading import load_audio
 from calibrate.evaluation.datasets.manifest import manifest
-from headrouter_core import HeadRouter, HeadRouterError, load_profile
-from headrouter_core import bundle
+from calibrate.sound.reading import load_audio
+from headrouter_core import HeadRouter, HeadRouterError, bundle, load_profile
 
 from .campaign import Target
 from .mutation import ODD, altered, damaged
