@@ -92,6 +92,8 @@ class Sound:
         self._skipped: list[float] = []
         self._doubtful: list[float] = []
         self._gaps: list[tuple[float, float]] = []
+        self._intruded = False
+        """A stream turned up that the beginning of the file does not announce."""
 
     @property
     def stated(self) -> float | None:
@@ -175,6 +177,8 @@ class Sound:
         if self._doubtful:
             places = _listed([f"{place:.2f} s" for place in self._doubtful])
             found.append(f"damaged sound was decoded, at {places}")
+        if self._intruded:
+            found.append("another stream begins in its midst, and was left out")
         if self._gaps:
             places = _listed([f"{length:.2f} s at {place:.2f} s" for place, length in self._gaps])
             found.append(f"sound is missing, and the gap was closed: {places}")
@@ -189,6 +193,9 @@ class Sound:
     def _packets(self) -> Iterator[Packet[AudioStream]]:
         try:
             yield from self._container.demux(self._stream)
+        except IndexError:
+            # PyAV asks all streams for what they hold back, at last those that it has not listed
+            self._intruded = True
         except av.error.FFmpegError as error:
             raise AudioError(
                 f"{self._name}: truncated or damaged: it breaks off after {self._seconds:.2f} s"
