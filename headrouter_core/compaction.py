@@ -18,8 +18,13 @@ class Compaction:
     """Where the P columns of a pruned prefill come from."""
 
     columns: Columns
+    """All columns of layers from M on, those of this forward last."""
+    order: torch.Tensor
+    """LongTensor [B, P]: which of the forward's columns are left; padding repeats a real one."""
+    filled: torch.Tensor | None
+    """BoolTensor [B, P], False at padding; ``None``: there is none."""
     length: int
-    """L, the columns of the unpruned prefill."""
+    """L, the columns that the forward brought."""
     placed: tuple[tuple[int, torch.Tensor, torch.Tensor], ...]
     """Batch row, its columns [k], and the states [k, D] that a merging method puts there."""
 
@@ -30,11 +35,11 @@ class Compaction:
         """
         if tensor.shape[-2] != self.length:
             return tensor
-        origin = self.columns.origin.to(tensor.device)
-        rows = torch.arange(origin.shape[0], device=tensor.device)[:, None]
+        order = self.order.to(tensor.device)
+        rows = torch.arange(len(order), device=tensor.device)[:, None]
         if tensor.shape[-3] == 1:
             rows = torch.zeros_like(rows)
-        return tensor[..., rows, origin, :]
+        return tensor[..., rows, order, :]
 
     def states(self, hidden: torch.Tensor) -> torch.Tensor:
         """From the unpruned hidden states [B, L, D] return those of layer M, [B, P, D].
@@ -54,21 +59,20 @@ class Compaction:
 
 
 def compact(
-    layer: int,
+    before: Columns,
     rows: Sequence[Row],
     selections: Sequence[Selection],
     real: torch.Tensor,
-    device: torch.device,
 ) -> Compaction:
     """Leave out padding and what was not selected, in original order, rows padded on the left.
 
     Args:
-        layer: M.
+        before: what layers from M on hold already, on the device of layer M's input.
         rows: one a prompt; prompt i is the i-th of equally long runs of rows of the batch.
         selections: one a prompt.
         real: BoolTensor [B, L] on CPU, False at padding.
-        device: where layer M's input is.
     """
+    device = before.origin.device
     batch, length = real.shape
     expand = batch // len(rows)
     lengths = torch.tensor([row.real - row.pruned for row in rows], device="cpu")
@@ -90,7 +94,6 @@ def compact(
         # padding repeats a real token: whatever is at an original padding may be NaN
         order = torch.where(valid, order, order[:, -1:])
 
-    columns = Columns(layer, length - longest, order, valid, longest)
     placed = []
     for index, (row, selection) in enumerate(zip(rows, selections, strict=True)):
         if selection.states is not None and row.pruned:
@@ -99,7 +102,8 @@ def compact(
                 shift = longest - int(lengths[member])
                 new = keep[member].cumsum(0)[original] - 1 + shift
                 placed.append((member, new, selection.states))
-    return Compaction(columns, length, tuple(placed))
+    columns = before.joined(order, valid, real)
+    return Compaction(columns, order, valid, length, tuple(placed))
 
 
 def _kept_columns(row: Row, selection: Selection, device: torch.device) -> torch.Tensor:

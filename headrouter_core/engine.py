@@ -1,15 +1,15 @@
 """The hooks of one pruning context: what happens to a forward pass on its way through the model.
 
-A forward is one of three kinds. A *prefill* starts with an empty cache: its rows are read, the
-probe layer is watched, and on entry to layer M the dropped tokens leave the hidden states, the
-rotary phases and the masks. A *continuation* finds a cache that was pruned before: layers from M on
-get masks of their own length. Anything else runs untouched, bit by bit.
+A forward is one of three kinds. A *prefill* starts with an empty cache, or brings audio behind one:
+its rows are read, the probe layer is watched, and on entry to layer M the dropped tokens leave the
+hidden states, the rotary phases and the masks. A *continuation* finds a cache that was pruned
+before: layers from M on get masks of their own length. Anything else runs untouched, bit by bit.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
@@ -22,14 +22,16 @@ from headrouter_core.audio_masks import take_mask
 from headrouter_core.calls import Parameters
 from headrouter_core.capture import Capture, check_length, watch
 from headrouter_core.choice import choose_each, entry
-from headrouter_core.columns import Lease, recall, remember
+from headrouter_core.columns import Columns
 from headrouter_core.compaction import compact
+from headrouter_core.contract import check_call, check_moved, check_returned, check_tokens
 from headrouter_core.errors import PruningError
 from headrouter_core.families.base import Anatomy
-from headrouter_core.forwards import Forward, Generation, Prefill
+from headrouter_core.forwards import Decided, Forward, Generation, Prefill
 from headrouter_core.gates import hooked
-from headrouter_core.intake import Intake, Tally
+from headrouter_core.intake import Intake, Tally, has_gaps, refuse_packing
 from headrouter_core.losses import with_loss
+from headrouter_core.memory import check_lengths, check_level, recall, remember
 from headrouter_core.prompt import Reader
 from headrouter_core.selectors.base import Selection, Selector
 from headrouter_core.sessions import Hook, Hooks, Moment, Place, Session
@@ -58,8 +60,8 @@ class Engine:
         self._anatomy = anatomy
         self._selector = selector
         self._layer = layer
-        self._lease = Lease(anatomy.root)
-        self._intake = Intake(anatomy, selector.needs, reader, layer, self._lease)
+        self._session: Session | None = None
+        self._intake = Intake(anatomy, selector.needs, reader, layer)
         self._parameters = Parameters(anatomy.root)
         self._local = threading.local()
 
@@ -72,7 +74,7 @@ class Engine:
     def attached(self, outer: Hooks) -> Iterator[Session]:
         """Be in force on the model, for this thread or task, together with ``outer`` hooks."""
         with hooked(self._anatomy.root, {**self._hooks(), **outer}) as session:
-            self._lease.session = session
+            self._session = session
             yield session
 
     @contextmanager
@@ -110,6 +112,7 @@ class Engine:
             (root, Moment.GENERATE): self._generate,
             (root, Moment.BEFORE): self._enter,
             (root, Moment.AFTER): self._leave,
+            (self._anatomy.layers[0], Moment.BEFORE): self._start,
             **watch(probed, self._selector.needs, self._capture),
         }
         for index, layer in enumerate(self._anatomy.layers):
@@ -143,35 +146,44 @@ class Engine:
     ) -> Arguments | None:
         """Before the model: find out what kind of forward this is."""
         self._local.forward = None
-        generation = self._generation
-        if generation is not None:
-            generation.forwards += 1
         masked = AUDIO_MASK in kwargs
         _, call = take_mask(self._parameters.read(args, kwargs), self._anatomy.audio_ids[0])
-        cache = call.get("cache")
-        columns = recall(cache)
-        forward = Forward(call, columns=columns)
-        if columns is not None:
-            self._intake.resume(call, columns, prepared=generation is not None)
-        elif cache is not None and int(cache.get_seq_length()) > 0:
-            self._intake.refuse_audio(call)
-        else:
-            forward.prefill = self._intake.begin(call, generation)
-        self._local.forward = forward
+        forward = self._local.forward = self._intake.take(call, self._generation)
         if not masked and not forward.owes_loss:
             return None
         kwargs = {name: value for name, value in kwargs.items() if name != AUDIO_MASK}
         instead = {"labels": None} if forward.owes_loss else {}
         return self._parameters.change(args, kwargs, instead)
 
+    def _start(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the first layer: from here on the cache changes."""
+        forward = self._forward
+        call = Parameters(layer).read(args, kwargs)
+        given = forward.call.get("cache")
+        forward.cache = call.get("cache") if given is None else given
+        check_call(layer, call, forward.cache)
+        if (memory := recall(forward.cache)) is not None:
+            memory.begin(self._session)
+
     def _leave(self, root: nn.Module, args: Any, output: Any) -> Any:
-        """After the model: make sure that every layer was reached, with sound selections."""
+        """After the model: make sure that what was done is sound, and let it count."""
         forward, self._local.forward = self._forward, None
         expected = len(self._anatomy.layers) - self._layer if forward.columns else 0
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
         settle(root, self._selector, forward, output)
-        if forward.unchecked is None and (generation := self._generation) is not None:
+        if forward.columns is not None:
+            check_returned(output, forward.cache)
+            if (memory := recall(forward.cache)) is not None:
+                check_lengths(forward.cache, forward.columns)
+                memory.end(forward.columns)
+        self.tally.pruned |= forward.compaction is not None
+        if forward.unchecked is not None:
+            prefill, selections = forward.unchecked
+            if prefill.generation is not None:
+                prefill.generation.decided = Decided(selections, prefill.told)
+            self.trace._extend(map(entry, prefill.rows, selections))
+        elif (generation := self._generation) is not None:
             note(generation, output)
         if forward.compaction is not None and forward.owes_loss:
             return with_loss(root, forward.call, forward.compaction, output)
@@ -195,50 +207,68 @@ class Engine:
         """Before a layer from M on: make its arguments those of the kept tokens."""
         forward = self._forward
         call = parameters.read(args, kwargs)
-        hidden, cache = call["hidden_states"], call.get("cache")
         if forward.prefill is not None:
             if index != self._layer:
                 self._refuse_detour()
-            self._decide(forward, forward.prefill, hidden, cache)
+            check_call(layer, call, forward.cache)
+            self._decide(forward, forward.prefill, layer, call)
         if forward.columns is None:
             return None
+        check_call(layer, call, forward.cache)
+        hidden = call["hidden_states"]
         changes: dict[str, Any] = {}
         if forward.compaction is not None:
             if index == self._layer:
                 hidden = changes["hidden_states"] = forward.compaction.states(hidden)
             for name in ("position_embeddings", *self._anatomy.family.per_token):
                 changes[name] = forward.moved(call.get(name))
-        changes["attention_mask"] = forward.mask(self._anatomy, index, hidden, cache)
+                check_moved(layer, name, changes[name], hidden.shape[-2])
+        changes["attention_mask"] = forward.mask(self._anatomy, index, hidden, forward.cache)
         # kept positions have gaps, which flash kernels take for several packed sequences
         changes["position_ids"] = None
         forward.layers += 1
         return parameters.change(args, kwargs, changes)
 
-    def _decide(self, forward: Forward, prefill: Prefill, hidden: torch.Tensor, cache: Any) -> None:
+    def _decide(
+        self, forward: Forward, prefill: Prefill, layer: nn.Module, call: Mapping[str, Any]
+    ) -> None:
         """On entry to layer M: select, and lay out what is left."""
+        hidden = call["hidden_states"]
         check_length(hidden.shape[-2], prefill.real.shape[1])
         selections = self._select(forward, prefill, hidden)
+        before = prefill.before
         if prefill.pruned:
-            compaction = compact(self._layer, prefill.rows, selections, prefill.real, hidden.device)
-            forward.compaction, forward.columns = compaction, compaction.columns
-            forward.columns.lease = self._lease
-            if cache is not None:
-                remember(cache, forward.columns)
-            self.tally.pruned = True
+            if forward.cache is None and has_gaps(prefill.positions):
+                refuse_packing()
+            check_tokens(layer, call, (*forward.call, *self._anatomy.family.per_token))
+            if before is None:
+                before = self._unpruned(forward.cache, prefill, hidden.device)
+            forward.compaction = compact(before, prefill.rows, selections, prefill.real)
+            forward.columns = forward.compaction.columns
+            if forward.cache is not None:
+                remember(forward.cache, before, self._anatomy.root).begin(self._session)
+        elif before is not None:
+            forward.columns = before.grown(prefill.real.shape[1]).seen(prefill.shown)
         forward.prefill = None
+
+    def _unpruned(self, cache: Any, prefill: Prefill, device: torch.device) -> Columns:
+        """Return the columns of a cache that was filled without pruning."""
+        rows, first = len(prefill.real), prefill.first
+        columns = Columns.untouched(self._layer, rows, first, device)
+        if not first:
+            return columns
+        check_level(cache, self._layer, first, prefill.real.shape[1])
+        return columns.seen(None if prefill.shown is None else prefill.shown[:, :first])
 
     def _select(
         self, forward: Forward, prefill: Prefill, hidden: torch.Tensor
     ) -> Sequence[Selection]:
         """Choose each row's tokens, once for each prompt."""
         generation = prefill.generation
-        if generation is not None and generation.selections is not None:
-            return generation.selections
+        if generation is not None and generation.decided is not None:
+            return generation.decided.selections
         selections = choose_each(
             self._selector, prefill.rows, prefill.capture, hidden, first=self.trace.total
         )
         forward.unchecked = prefill, selections
-        self.trace._extend(map(entry, prefill.rows, selections))
-        if generation is not None:
-            generation.selections = selections
         return selections

@@ -22,7 +22,7 @@ from headrouter_core.beginning import Beginning
 from headrouter_core.budget import Budget, Keep, Ratio
 from headrouter_core.calls import CACHE_NAMES
 from headrouter_core.choice import check_selections, check_selector, choose_each, entry
-from headrouter_core.columns import Lease
+from headrouter_core.columns import Columns
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
 from headrouter_core.families.base import Anatomy
@@ -126,9 +126,9 @@ def prune_inputs(
         raise UsageError("inputs hold a cache; prune_inputs takes whole prompts without")
     budget = Budget(ratio, keep)
     reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
-    intake = Intake(anatomy, selector.needs, reader, layer, Lease(anatomy.root))
+    intake = Intake(anatomy, selector.needs, reader, layer)
     inputs, read = take_mask(inputs, anatomy.audio_ids[0])
-    prefill = intake.begin(read, None)
+    prefill = intake.begin(dict(read))
     if not intake.tally.heard:
         warnings.warn("no audio was seen in the inputs", stacklevel=3)
     counts = audios.counted(anatomy.family, prefill.rows, per_audio)
@@ -154,7 +154,8 @@ def prune_inputs(
         _embedded(selector, selection, seen.embeds[index, row.audio.to(seen.embeds.device)])
         for index, (row, selection) in enumerate(zip(prefill.rows, selections, strict=True))
     ]
-    compaction = compact(layer, prefill.rows, embedded, prefill.real, seen.entered.device)
+    nothing = Columns.untouched(layer, len(prefill.real), 0, seen.entered.device)
+    compaction = compact(nothing, prefill.rows, embedded, prefill.real)
     trace = Trace()
     trace._extend(map(entry, prefill.rows, selections))
     pruned = PrunedInputs(_gathered(compaction, prefill, seen, inputs), trace)

@@ -34,7 +34,7 @@ def with_loss(root: nn.Module, call: Mapping[str, Any], compaction: Compaction, 
     """
     named = not isinstance(output, tuple)
     logits: torch.Tensor = output.logits if named else output[0]
-    kept = compaction.columns.origin.shape[1]
+    kept = compaction.order.shape[1]
     if logits.shape[1] != kept:
         raise PruningError(
             f"the loss needs the logits of all {kept} tokens that are left, and there are"
@@ -62,13 +62,14 @@ def predicted(labels: torch.Tensor, compaction: Compaction) -> torch.Tensor:
     Raises:
         PruningError: labels of another shape, or behind a dropped token or padding.
     """
-    columns, shape = compaction.columns, (len(compaction.columns.origin), compaction.length)
+    order, filled = compaction.order, compaction.filled
+    shape = len(order), compaction.length
     if labels.shape != shape:
         raise PruningError(f"labels are {list(labels.shape)}; they must be {list(shape)}")
     following = nn.functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
-    left = following.gather(1, columns.origin.to(labels.device))
-    if columns.valid is not None:
-        left = left.masked_fill(~columns.padding().to(labels.device), IGNORED)
+    left = following.gather(1, order.to(labels.device))
+    if filled is not None:
+        left = left.masked_fill(~filled.to(labels.device), IGNORED)
     lost = int((following != IGNORED).sum() - (left != IGNORED).sum())
     if lost:
         raise PruningError(

@@ -1,4 +1,4 @@
-"""Attention masks: reading the padding out of the model's own, and making those of layers >= M."""
+"""The attention masks of layers >= M, in the form that their implementation takes."""
 
 from __future__ import annotations
 
@@ -6,44 +6,12 @@ from typing import Any
 
 import torch
 from transformers.cache_utils import Cache
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, create_causal_mask
 
 from headrouter_core.calls import with_cache
 from headrouter_core.columns import Columns
 from headrouter_core.errors import PruningError
 from headrouter_core.families.attention import Attention
-
-
-def real_tokens(mask: Any, first: int, count: int, *, prepared: bool) -> torch.Tensor | None:
-    """Return the BoolTensor [B, count] of the new tokens, False at padding; ``None``: all real.
-
-    Args:
-        mask: what the model was given: nothing, [B, length], [B, 1, queries, keys], or a dict of
-            the latter by layer type.
-        first: column of the first new token.
-        count: number of new tokens.
-        prepared: ``generate`` made the mask from a 2-D one, as it does for static caches.
-
-    Raises:
-        PruningError: a caller's mask that is more than causal order and padding.
-    """
-    if isinstance(mask, dict):
-        mask = mask.get("full_attention", next(iter(mask.values()), None))
-    if mask is None or (prepared and count == 1):
-        return None
-    if mask.ndim == 2:
-        given: torch.Tensor = mask[:, -count:].bool()
-        return given
-    allowed = (mask if mask.dtype == torch.bool else mask == 0)[:, 0, :, first : first + count]
-    # any token sees itself, also in a sliding window, unless it is padding
-    real: torch.Tensor = allowed.diagonal(dim1=1, dim2=2)
-    causal = torch.ones(count, count, dtype=torch.bool, device=mask.device).tril()
-    if not prepared and not torch.equal(allowed, causal & real[:, None]):
-        raise PruningError(
-            "the 4-D attention mask is more than causal order and padding, so it cannot be carried "
-            "over to the kept tokens; pass a 2-D mask"
-        )
-    return real
 
 
 def pruned_mask(
@@ -63,13 +31,14 @@ def pruned_mask(
     Args:
         attention: the layer's attention.
         hidden: the layer's input [..., B, Q, D]; only shape, dtype and device matter.
-        columns: the layer's columns, the Q new ones included.
+        columns: all of the layer's columns, the Q new ones last.
         cache: the whole cache before the layer's update, or ``None``.
         layer: the layer's index in the cache.
         explicit: return a mask also where the kernel could do without one.
 
     Raises:
-        PruningError: a flash kernel, which measures windows in kept tokens only.
+        PruningError: a flash kernel, which measures windows in kept tokens only; an attention
+            without a mask function, where it would need a mask.
     """
     flash = "flash" in attention.config._attn_implementation
     held = (
@@ -79,15 +48,29 @@ def pruned_mask(
     )
     # a static cache is longer than what is in it, and flash kernels find that out from the mask
     spare = flash and held is not None and held.is_compileable
-    padding = columns.padding() if columns.valid is not None or spare else None
+    shown = columns.visible()
+    if shown is None and spare:
+        shown = columns.origin.new_ones(len(columns.origin), columns.length, dtype=torch.bool)
     within = _window(attention, columns, held, hidden.device, flash)
+    _check_masked(attention, shown is not None or within is not None or (explicit and not flash))
     return create_causal_mask(
         config=attention.config,
         inputs_embeds=hidden.new_empty(*hidden.shape[-3:-1], 0),
-        attention_mask=None if padding is None else padding.to(hidden.device),
+        attention_mask=None if shown is None else shown.to(hidden.device),
         **with_cache(create_causal_mask, held),
         and_mask_function=within or (_everything if explicit and not flash else None),
     )
+
+
+def _check_masked(attention: Attention, needed: bool) -> None:
+    """Raise where a mask is needed and the implementation gets none: transformers makes it none."""
+    name = attention.config._attn_implementation
+    if needed and name not in ALL_MASK_ATTENTION_FUNCTIONS:
+        raise PruningError(
+            f"attention {name!r} is registered without a mask function, so it cannot be told which "
+            "columns of rows of different lengths are padding; register one by "
+            "AttentionMaskInterface, or pass one prompt at a time"
+        )
 
 
 def _everything(batch: Any, head: Any, query: torch.Tensor, key: Any) -> Any:
@@ -103,7 +86,7 @@ def _window(
 ) -> Any:
     """Return the mask function of a sliding window that is shorter than the sequence, or None."""
     reach = attention.window
-    if reach is None or columns.length + columns.removed <= reach:
+    if reach is None or columns.whole <= reach:
         return None
     if flash:
         raise PruningError(

@@ -18,12 +18,13 @@ from transformers.cache_utils import Cache
 from headrouter_core import families
 from headrouter_core.arguments import floating, shown
 from headrouter_core.calls import with_cache
-from headrouter_core.columns import Lease, remember
+from headrouter_core.columns import Columns
 from headrouter_core.compaction import Compaction, compact
 from headrouter_core.errors import UsageError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.finite import raise_from, usable
 from headrouter_core.forwards import Forward
+from headrouter_core.memory import remember
 from headrouter_core.precision import accumulating
 from headrouter_core.prefix import Prefix, first_output
 from headrouter_core.selectors.base import Selection
@@ -102,8 +103,7 @@ def replay_cache(
     hidden = compaction.states(prefix.hidden_states[None])
     anatomy = families.locate(model)
     _run(anatomy, prefix, compaction, hidden, cache)
-    compaction.columns.lease = Lease(anatomy.root)
-    remember(cache, compaction.columns)
+    remember(cache, compaction.columns, anatomy.root)
     cache.crop(-1)
     return cache
 
@@ -122,7 +122,7 @@ def _compaction(prefix: Prefix, kept: torch.Tensor, states: torch.Tensor | None)
     rows = [prefix.row.keeping(kept.shape[1])] * len(kept)
     shape = len(kept), len(prefix.input_ids)
     real = torch.ones(shape, dtype=torch.bool, device="cpu")
-    return compact(prefix.layer, rows, selections, real, device)
+    return compact(Columns.untouched(prefix.layer, len(kept), 0, device), rows, selections, real)
 
 
 def _run(

@@ -46,7 +46,7 @@ def settle(root: nn.Module, selector: Selector, forward: Forward, output: Any) -
         bad = [row for row, good in enumerate(told.tolist()) if not good]
         what = f"the logits of row {bad[0]} of {len(told)} are not finite"
         check_sources(what, root, forward.call)
-        place = first_layer(getattr(output, "past_key_values", None))
+        place = first_layer(forward.cache)
         if place is None or place >= prefill.layer:
             check_selections(selector, prefill.rows, selections)
         where = None if place is None else f"the keys of layer {place}"

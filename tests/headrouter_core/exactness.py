@@ -118,7 +118,7 @@ def masked_logits(
     """Run the same through a whole model whose layers from ``layer`` on see only what is kept."""
     mask, dropped = inputs["attention_mask"], dropped_from(inputs, kept)
     with masked(layers, layer, dropped, states):
-        output = reference(**inputs, past_key_values=DynamicCache())
+        output = reference(**inputs, past_key_values=DynamicCache(), use_cache=True)
         steps = _steps(reference, output.past_key_values, mask, step)
     return Logits(output.logits[mask.bool() & ~dropped], steps)
 

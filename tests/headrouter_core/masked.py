@@ -26,14 +26,16 @@ def masked(
     Args:
         layers: the decoder layers of a model in eager attention.
         layer: M.
-        dropped: BoolTensor [B, L], True where a token of the prompt is hidden; rows of a forward
-            beyond B (beams) repeat it.
+        dropped: BoolTensor [B, L], True where a token of the prompt, or of all turns of a
+            conversation, is hidden; rows of a forward beyond B (beams) repeat it.
         states: what merging methods put in on entry to layer M, by row and column.
     """
 
     def hide(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         mask = kwargs["attention_mask"].clone()
-        hidden = dropped.repeat_interleave(mask.shape[0] // dropped.shape[0], dim=0)
+        # a conversation's later turns are not there yet
+        hidden = dropped[:, : mask.shape[-1]]
+        hidden = hidden.repeat_interleave(mask.shape[0] // dropped.shape[0], dim=0)
         rows, columns = hidden.nonzero(as_tuple=True)
         mask[rows, :, :, columns] = torch.finfo(mask.dtype).min
         return args, {**kwargs, "attention_mask": mask}

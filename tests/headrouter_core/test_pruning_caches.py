@@ -15,10 +15,12 @@ from headrouter_core.errors import PruningError
 from headrouter_core.pruning import prune
 
 from . import tiny_families
-from .exactness import omni_step
+from .exactness import TOLERANCE, dropped_from, omni_step
 from .guarded import ONE, THREE, fixture_model, refused
+from .masked import error, masked
 from .probes import Affinity, Scattered
-from .tiny_models import batch, row
+from .tiny_families import decoder_layers
+from .tiny_models import batch, row, thinker
 
 model = fixture_model
 GREEDY = {"max_new_tokens": 3, "do_sample": False}
@@ -27,19 +29,6 @@ GREEDY = {"max_new_tokens": 3, "do_sample": False}
 def pruned_cache(model: Any, **options: Any) -> Any:
     with torch.no_grad(), prune(model, Scattered(), 0.6, 2):
         return model(**batch(ONE), use_cache=True, **options).past_key_values
-
-
-def test_audio_in_a_later_turn(model: Any) -> None:
-    with refused("audio arrived behind a cache", model, Affinity(), 0.6):
-        cache = model(**batch([row("text first")]), use_cache=True).past_key_values
-        model(**batch([row(20, "now?")]), past_key_values=cache)
-    with refused("audio arrived behind a cache", model, Affinity(), 0.6):
-        cache = model(**batch(ONE), use_cache=True).past_key_values
-        model(**batch([row(20, "now?")]), past_key_values=cache)
-    with refused("audio arrived behind a cache", model, Affinity(), 0.6):
-        first = model.generate(**batch(ONE), **GREEDY, return_dict_in_generate=True)
-        turn = batch([[*first.sequences[0].tolist(), *row(20, "now?")]])
-        model.generate(**turn, **GREEDY, past_key_values=first.past_key_values)
 
 
 @torch.no_grad()
@@ -153,9 +142,39 @@ def test_cropping_a_pruned_cache(model: Any) -> None:
         cache.crop(cache.get_seq_length() - 1)  # as older versions say it: what is to be left
         last = model(input_ids=tail[:, -1:], past_key_values=cache).logits
         assert torch.allclose(last, wanted[:, -1:], atol=1e-5)
-        for count in (25, 1000):
-            with pytest.raises(PruningError, match="reaches into the pruned part"):
-                cache.crop(-count)
+        with pytest.raises(PruningError, match="or nothing"):
+            cache.crop(-1000)
+
+
+@torch.no_grad()
+def test_cropping_into_the_audio(model: Any) -> None:
+    inputs, step = batch(ONE), torch.tensor([[5, 6]])
+    left = inputs["input_ids"].shape[1] - 18  # eight audio tokens
+    with prune(model, Scattered(), 0.6) as trace:
+        cache = model(**inputs, use_cache=True).past_key_values
+        cache.crop(cache.get_seq_length() + 5)  # more than there is
+        cache.crop(-18)
+        found = model(input_ids=step, past_key_values=cache).logits
+    reference = thinker("eager")
+    dropped = dropped_from(inputs, [trace[0].kept])
+    with masked(decoder_layers(reference), 2, dropped):
+        cache = reference(**inputs, past_key_values=DynamicCache()).past_key_values
+    cache.crop(-18)
+    with masked(decoder_layers(reference), 2, dropped[:, :left]):
+        wanted = reference(input_ids=step, past_key_values=cache).logits
+    assert error(found, wanted) < TOLERANCE
+
+
+@torch.no_grad()
+def test_cropping_rows_that_kept_different_tokens(model: Any) -> None:
+    inputs = batch([row("s", 20, "question?"), row("s", 9, "why, in all of this?")])
+    with prune(model, Scattered(), 0.6):
+        cache = model(**inputs, use_cache=True).past_key_values
+        length = cache.get_seq_length()
+        with pytest.raises(PruningError, match="rows of different lengths"):
+            cache.crop(-20)
+        cache.crop(-2)
+    assert cache.get_seq_length() == length - 2
 
 
 @torch.no_grad()

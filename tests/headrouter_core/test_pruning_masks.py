@@ -14,7 +14,7 @@ from transformers.modeling_flash_attention_utils import _is_packed_sequence
 from headrouter_core.columns import Columns
 from headrouter_core.errors import PruningError
 from headrouter_core.families.attention import Attention, Projection
-from headrouter_core.masks import pruned_mask, real_tokens
+from headrouter_core.masks import pruned_mask
 from headrouter_core.pruning import prune
 
 from .guarded import ONE, THREE
@@ -32,7 +32,7 @@ def attention(implementation: str, window: int | None = None) -> Attention:
 def columns(valid: list[list[bool]] | None = None, length: int = 5) -> Columns:
     rows = 1 if valid is None else len(valid)
     origin = torch.tensor([0, 1, 2, 5, 6]).expand(rows, -1)  # 3 and 4 were dropped
-    return Columns(2, 2, origin, None if valid is None else torch.tensor(valid), length)
+    return Columns(2, 2, origin, length, None if valid is None else torch.tensor(valid))
 
 
 def made(implementation: str, of: Columns, queries: int, cache: Any = None, **more: Any) -> Any:
@@ -58,11 +58,11 @@ def test_no_mask_where_the_kernel_needs_none() -> None:
 def test_flash_kernels_get_the_padding_of_kept_tokens() -> None:
     mask = made(FLASH, columns(PADDED), 5)
     assert mask.tolist() == PADDED
-    grown = columns(PADDED)
-    grown.append(1, None)
+    grown = columns(PADDED).grown(1)
     assert made(FLASH, grown, 1).tolist() == [[*row, True] for row in PADDED]
-    grown.append(2, torch.tensor([[True, True], [True, False]]))
-    assert made(FLASH, grown, 2).tolist() == [
+    shown = torch.ones(2, 10, dtype=torch.bool)
+    shown[1, -1] = False
+    assert made(FLASH, grown.grown(2).seen(shown), 2).tolist() == [
         [*PADDED[0], *[True] * 3],
         [*PADDED[1], True, True, False],
     ]
@@ -106,21 +106,3 @@ def test_gaps_in_positions_never_reach_a_kernel(rows: Any) -> None:
     with prune(model, Scattered(), 0.6, 2):
         model(**inputs, position_ids=positions)
     assert [ids is None for ids in seen] == [False] * 2 + [True] * 4
-
-
-def test_padding_is_read_out_of_any_mask() -> None:
-    two = torch.tensor([[0, 1, 1], [1, 1, 1]])
-    causal = torch.ones(3, 3, dtype=torch.bool).tril()
-    four = (causal & two.bool()[:, None])[:, None]
-    added = torch.where(four, 0.0, torch.finfo(torch.float32).min)
-    wide = torch.nn.functional.pad(four, (0, 4))  # a static cache's
-    for mask in (two, four, added, wide, {"full_attention": four, "sliding_attention": None}):
-        for prepared in (False, True):
-            assert torch.equal(real_tokens(mask, 0, 3, prepared=prepared), two.bool())
-    window = four & ~torch.ones(3, 3, dtype=torch.bool).tril(-2)
-    assert torch.equal(real_tokens({"sliding_attention": window}, 0, 3, prepared=True), two.bool())
-    with pytest.raises(PruningError, match="more than causal order and padding"):
-        real_tokens(window, 0, 3, prepared=False)
-    for nothing in (None, {}, {"full_attention": None}):
-        assert real_tokens(nothing, 0, 3, prepared=False) is None
-    assert real_tokens(four[..., -1:, :], 2, 1, prepared=True) is None
