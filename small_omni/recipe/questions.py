@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from string import ascii_uppercase
 
-from tiny_omni.questions import TASKS, Question, questions
+from tiny_omni.questions import Question, questions
 from tiny_omni.scenes import Item, Scene
 from tiny_omni.vocabulary import (
     BEDS,
@@ -109,9 +109,10 @@ _Made = Iterator[tuple[str, str]]
 def ask(scene: Scene, seed: str) -> list[Question]:
     """All questions that the scene answers, worded by ``seed``."""
     asked = [_varied(question, f"{seed}/{question.task}") for question in questions(scene, seed)]
-    for task, make in _MORE.items():
+    for task, (share, make) in _MORE.items():
         rng = random.Random(f"{seed}/{task}")
-        asked += [Question(task, "", prompt, answer, answer) for prompt, answer in make(scene, rng)]
+        if rng.random() < share:
+            asked += [Question(task, "", *pair, pair[1]) for pair in make(scene, rng)]
     return asked
 
 
@@ -121,7 +122,7 @@ def _varied(question: Question, seed: str) -> Question:
     draw, prompt = rng.random(), question.prompt
     if draw < 0.5 and question.task in _REWORDED:
         prompt = rng.choice(_REWORDED[question.task])
-    if 0.3 < draw < 0.7 and question.task in LABELS:
+    if 0.4 < draw < 0.7 and question.task in LABELS:
         labels = LABELS[question.task]
         others = [name for name in labels if name != question.answer]
         drawn = rng.sample(others, min(3, len(others)))
@@ -200,8 +201,7 @@ def _long(scene: Scene, rng: random.Random) -> _Made:
         "How many seconds does this audio last?",
         "What is the length of this recording in seconds?",
     )
-    if rng.random() < 0.3:
-        yield rng.choice(prompts), f"{round(scene.seconds)} seconds"
+    yield rng.choice(prompts), f"{round(scene.seconds)} seconds"
 
 
 def _both(scene: Scene, rng: random.Random) -> _Made:
@@ -234,13 +234,13 @@ def _labels(scene: Scene, kind: str) -> tuple[str, ...]:
     return item.labels if item else ()
 
 
-_MORE: dict[str, Callable[[Scene, random.Random], _Made]] = {
-    "said": _said,
-    "heard": _heard,
-    "first": _first,
-    "long": _long,
-    "both": _both,
-    "wanted": _wanted,
+#: Task -> how often it is asked where it could be, and how. Any scene could have a "yes or no", so
+#: these are asked seldom enough to leave room for tiny-omni's tasks.
+_MORE: dict[str, tuple[float, Callable[[Scene, random.Random], _Made]]] = {
+    "said": (0.3, _said),
+    "heard": (0.25, _heard),
+    "first": (0.25, _first),
+    "long": (0.1, _long),
+    "both": (0.6, _both),
+    "wanted": (0.6, _wanted),
 }
-#: All tasks that may be asked of a composed scene.
-NAMES = (*TASKS, *_MORE)

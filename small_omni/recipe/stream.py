@@ -14,7 +14,7 @@ from small_omni.recipe.questions import ask
 from small_omni.recipe.talks import Talks
 from tiny_omni.batches import Batch, Packer
 from tiny_omni.clips import Bank
-from tiny_omni.questions import TASKS
+from tiny_omni.questions import TASKS, Question
 from tiny_omni.scenes import compose
 
 
@@ -33,6 +33,8 @@ _SHORT = (((4.0, 7.0), 1.0),)
 _ALL = (((4.0, 8.0), 0.45), ((8.0, 12.0), 0.35), ((12.0, 30.0), 0.15), ((30.0, 60.0), 0.05))
 
 
+#: Questions that nearly every scene answers are drawn less often than the others.
+_WEIGHTS = {"background": 0.25, "gender": 0.6, "said": 0.6}
 #: Share of scenes in which somebody talks, once the short ones are learned.
 _TALKS = 0.35
 
@@ -72,5 +74,12 @@ class Stream(IterableDataset):
                 scene = compose(bank, name, seconds, varied=True, need=need)
                 about = ask(scene, name)
             scenes.append(scene)
-            asked.append(rng.sample(about, min(self.shape.questions, len(about))))
+            asked.append(_drawn(about, self.shape.questions, rng))
         return self.packer(scenes, asked)
+
+
+def _drawn(about: list[Question], most: int, rng: random.Random) -> list[Question]:
+    """At most so many of the questions, by weighted sampling without replacement."""
+    keys = [rng.random() ** (1 / _WEIGHTS.get(q.task.partition("/")[0], 1.0)) for q in about]
+    ranked = sorted(range(len(about)), key=lambda place: keys[place], reverse=True)
+    return [about[place] for place in ranked[:most]]

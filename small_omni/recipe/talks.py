@@ -182,8 +182,9 @@ class Talks:
             yield _question("speakers", rng.choice(_SPEAKERS), DIGITS[voices])
             prompts, turn = rng.choice(((_FIRST, said[0]), (_LAST, said[-1])))
             yield _question("part", rng.choice(prompts), turn.words)
-        other = rng.choice(self._spoken[rng.choice(self._kinds)]).words.split()
-        yield from _word(whole.split(), other, rng)
+        if rng.random() < 0.5:
+            other = rng.choice(self._spoken[rng.choice(self._kinds)]).words.split()
+            yield from _word(whole.split(), other, rng)
         if rng.random() < 0.3:
             pool = self._spoken[spoken.kind]
             others = {rng.choice(pool).words for _ in range(3)} - {spoken.words}
