@@ -79,7 +79,17 @@ def _start(args: argparse.Namespace, trainee: Trainee) -> Run:
         {"params": others, "weight_decay": 0.0},
     ]
     # the number of steps and the fall of the rate are open until the fall begins
-    names = ("seed", "short", "rate", "align", "aligned", "texts", "seconds", "places")
+    names = (
+        "seed",
+        "short",
+        "rate",
+        "align",
+        "aligned",
+        "texts",
+        "drift_every",
+        "seconds",
+        "places",
+    )
     return Run(
         settings={name: str(getattr(args, name)) for name in names},
         parameters=parameters,
