@@ -11,6 +11,7 @@ import transformers
 from torch import nn
 
 from headrouter_core.arguments import whole
+from headrouter_core.contract import check_model
 from headrouter_core.errors import UsageError
 from headrouter_core.families import discovery
 from headrouter_core.families.attention import Attention
@@ -62,17 +63,20 @@ class Family:
         """Find the parts of a loaded model of this family.
 
         Raises:
-            UnsupportedModelError: a part is missing or of a kind that cannot be pruned.
+            UnsupportedModelError: a part is missing or of a kind that cannot be pruned, or does not
+                take by name what is relied on.
         """
         root = self.root(model)
         decoder = discovery.find_decoder(root)
         audio_ids = discovery.find_audio_ids(root)
         layers: nn.ModuleList = decoder.layers  # type: ignore[assignment]
+        attentions = tuple(map(self.read_attention, layers))
+        check_model(root, layers, [part.module for part in attentions], self.per_token)
         return Anatomy(
             family=self,
             root=root,
             layers=layers,
-            attentions=tuple(map(self.read_attention, layers)),
+            attentions=attentions,
             norm=decoder.norm,  # type: ignore[arg-type]
             embedding=root.get_output_embeddings(),  # type: ignore[operator]
             audio_ids=audio_ids,
