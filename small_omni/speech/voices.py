@@ -86,4 +86,5 @@ def _espeak(rng: random.Random) -> Voice:
     gender = rng.choice(("female", "male"))
     name = f"{rng.choice(_ESPEAK)}+{rng.choice(_FEMALE if gender == 'female' else _MALE)}"
     options = ("-v", name, "-s", str(rng.randint(130, 190)), "-p", str(rng.randint(30, 70)))
-    return Voice(f"espeak-ng {name}", gender, ("espeak-ng", *options, "-w", "{path}", "--", "{text}"))
+    command = ("espeak-ng", *options, "-w", "{path}", "--", "{text}")
+    return Voice(f"espeak-ng {name}", gender, command)
