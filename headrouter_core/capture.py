@@ -132,8 +132,8 @@ class Capture:
     ) -> torch.Tensor:
         """Return the attention [H, N_a] of the row's last prompt token, in float32 or better.
 
-        Its softmax runs over every token that it sees: an audio-only one would scale each head
-        differently and rank tokens in another order.
+        Its softmax runs over every token of this forward that it sees: an audio-only one would
+        scale each head differently and rank tokens in another order.
         """
         row = self._rows[index]
         query = self._rotate(index, last, row.prompt[-1:])[:, 0]

@@ -156,14 +156,14 @@ class Engine:
         return self._parameters.change(args, kwargs, instead)
 
     def _start(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before the first layer: from here on the cache changes."""
+        """Before the first layer: from here on the cache may change."""
         forward = self._forward
         call = Parameters(layer).read(args, kwargs)
         given = forward.call.get("cache")
         forward.cache = call.get("cache") if given is None else given
         check_call(layer, call, forward.cache)
         if (memory := recall(forward.cache)) is not None:
-            memory.begin(self._session)
+            memory.lend(self._session)
 
     def _leave(self, root: nn.Module, args: Any, output: Any) -> Any:
         """After the model: make sure that what was done is sound, and let it count."""
@@ -246,7 +246,9 @@ class Engine:
             forward.compaction = compact(before, prefill.rows, selections, prefill.real)
             forward.columns = forward.compaction.columns
             if forward.cache is not None:
-                remember(forward.cache, before, self._anatomy.root).begin(self._session)
+                memory = remember(forward.cache, before, self._anatomy.root)
+                memory.change()  # layers before this one have added to it
+                memory.lend(self._session)
         elif before is not None:
             forward.columns = before.grown(prefill.real.shape[1]).seen(prefill.shown)
         forward.prefill = None

@@ -39,7 +39,8 @@ class NonFiniteError(HeadRouterError):
 class PruningError(HeadRouterError):
     """Pruning could not be done exactly in this forward pass, so that it gave no answer.
 
-    A cache that was passed to it may hold a part of the forward: start again with a new one.
+    A cache that was passed to it may hold a part of the forward, and is then refused: start again
+    with a new one.
     """
 
 

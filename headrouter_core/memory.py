@@ -28,7 +28,7 @@ class Memory:
     model: weakref.ref[nn.Module] | None
     """Whose keys and values it holds; ``None`` where that is not known."""
     complete: bool = True
-    """Whether all layers hold these columns; not while a forward adds to them, nor if it failed."""
+    """Whether all layers hold these columns; not from when a forward adds to one until it ends."""
     session: Session | None = None
     """In which a forward adds to them."""
 
@@ -58,9 +58,13 @@ class Memory:
             )
         self.check_state()
 
-    def begin(self, session: Session | None) -> None:
-        """Take in that layers start to change, one after the other."""
-        self.complete, self.session = False, session
+    def lend(self, session: Session | None) -> None:
+        """Let a forward of ``session`` add to the layers."""
+        self.session = session
+
+    def change(self) -> None:
+        """Take in that layers change, one after the other."""
+        self.complete = False
 
     def end(self, columns: Columns) -> None:
         """Take in that all of them hold ``columns``."""
@@ -92,6 +96,7 @@ class _PrunedCache(Cache):
                 "task; continue inside `with prune(...)` on the same model and layer, or start with"
                 " a new cache"
             )
+        self._headrouter_memory.change()
         return super().update(*args, **kwargs)
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
@@ -126,7 +131,7 @@ class _PrunedCache(Cache):
         # earlier versions take the length to be left as a positive number, and no more than is left
         count = before.whole - tokens_to_remove if tokens_to_remove > 0 else -tokens_to_remove
         after = before.cropped(max(count, 0))
-        memory.begin(None)
+        memory.change()
         if after.removed == before.removed:
             super().crop(after.whole - before.whole)
         else:

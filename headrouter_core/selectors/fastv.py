@@ -21,6 +21,7 @@ class FastV:
     - *Layer*: FastV prunes before layer K by the attention of layer K-1. Here M is K.
     - *Normalisation*: the softmax runs over all keys that the last token sees, audio or not: over
       audio alone each head would be scaled differently, and the mean over heads ranks otherwise.
+      In a later turn of a conversation it runs over the keys of that turn alone.
     - *Cost*: the released codes form the layer's whole attention matrix for this one row. The
       engine computes the row.
     """
