@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headrouter_core.arguments import one_of
+from headrouter_core.arguments import shown
+from headrouter_core.errors import UsageError
 from headrouter_core.selectors.adaptive_segments import AdaptiveSegments
 from headrouter_core.selectors.affinity_merge import AffinityMerge
 from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
@@ -56,4 +57,8 @@ def get_selector(name: str) -> type:
     Raises:
         UsageError: listing the known names.
     """
-    return SELECTORS[one_of("method", name, sorted(SELECTORS))]
+    if not isinstance(name, str) or name not in SELECTORS:
+        raise UsageError(
+            f"there is no method {shown(name)}; known are {', '.join(sorted(SELECTORS))}"
+        )
+    return SELECTORS[name]

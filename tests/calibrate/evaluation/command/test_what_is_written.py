@@ -114,6 +114,7 @@ def test_json_is_the_summary(arguments, whole, results, undrawn):
     found = json.loads(done.stdout)  # nothing but JSON
     timing = found.pop("timing")
     assert timing["items"]
+    assert found.pop("warnings") == []  # of this call
     assert found == {
         name: value
         for name, value in results.items()
