@@ -245,9 +245,16 @@ def refuse_packing() -> NoReturn:
 
 
 def _tokens(call: dict[str, Any]) -> torch.Tensor:
-    """Return what stands for a forward's tokens: its embeddings if it has some, else its ids."""
+    """Return what stands for a forward's tokens: its embeddings if it has some, else its ids.
+
+    Raises:
+        PruningError: it has neither.
+    """
     embeds: torch.Tensor | None = call.get("inputs_embeds")
-    return call["input_ids"] if embeds is None else embeds
+    tokens: torch.Tensor | None = call.get("input_ids") if embeds is None else embeds
+    if tokens is None:
+        raise PruningError("the model is given neither input_ids nor inputs_embeds; pass input_ids")
+    return tokens
 
 
 def _prompts(
