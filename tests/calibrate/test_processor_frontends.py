@@ -209,7 +209,7 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
     audio = noise(loaded.frontend, 1.5)
     rates = []
 
-    def read():
+    def read(**_):
         rates.append(16_000)
         return np.random.default_rng(0).uniform(-0.1, 0.1, 24_000).astype(np.float32)
 
@@ -249,7 +249,7 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
 def test_calibration_in_bfloat16(checkpoints, name):
     loaded = models.load(str(checkpoints(name)), device="cpu", dtype="bfloat16")
     audio = np.random.default_rng(0).uniform(-0.1, 0.1, 24_000).astype(np.float32)
-    sample = Sample("a", "event", "acoustic", QUESTION, "a dog", "a", 0, lambda: audio)
+    sample = Sample("a", "event", "acoustic", QUESTION, "a dog", "a", 0, lambda **_: audio)
     bench = Bench(loaded, sample, 2)
     (outcome,) = bench.outcomes([kept_by_frame(bench.audio_tokens, 0.6)])
     assert math.isfinite(outcome.nll)
@@ -276,7 +276,7 @@ def test_samples_are_brought_to_the_models_rate(load):
     heard = []
     frontend = loaded.frontend
     tone = np.sin(2 * np.pi * 400 * np.arange(16_000) / 16_000).astype(np.float32)
-    sample = Sample("a", "event", "acoustic", QUESTION, "a dog", "a", 0, lambda: tone)
+    sample = Sample("a", "event", "acoustic", QUESTION, "a dog", "a", 0, lambda **_: tone)
     converse = frontend.converse
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frontend, "converse", lambda a, *b: (heard.append(a[0]), converse(a, *b))[1])
