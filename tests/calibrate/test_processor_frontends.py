@@ -228,7 +228,12 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
         assert math.isfinite(outcome.nll)
 
     soundfile.write(tmp_path / "a.wav", audio, loaded.frontend.sample_rate)
-    monkeypatch.setattr(models, "load", lambda *args, **kwargs: loaded)
+
+    def give(*_, ready, **__):
+        ready(loaded.frontend)
+        return loaded
+
+    monkeypatch.setattr(models, "load", give)
     monkeypatch.setattr(asking, "RUNS", 1)
     request = prune_command.Request(
         audio=(tmp_path / "a.wav",),
