@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrouter_core.checks import is_whole
+from headrouter_core.arguments import whole
 from headrouter_core.errors import PruningError, UsageError
 from headrouter_core.scoring import keep_count
 
@@ -32,10 +32,8 @@ class Budget:
         for value in [self._given] if values is None else values:
             if self.keep is None:
                 keep_count(1, value)  # type: ignore[arg-type]
-            elif not is_whole(value, 1):
-                raise UsageError(
-                    f"keep is {value!r}; it must be a number of audio tokens, 1 or more"
-                )
+            else:
+                whole("keep", value, 1)
 
     def kept(self, audio_tokens: int, row: int, rows: int) -> int:
         """Return k; 0 without audio.

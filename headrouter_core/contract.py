@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 import transformers
 from torch import nn
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.masking_utils import create_causal_mask
 
 from headrouter_core.calls import Parameters, cache_name
@@ -117,11 +117,21 @@ def check_call(layer: nn.Module, call: Mapping[str, Any], cache: Any) -> None:
         broken(f"{name} is given hidden states that are no tensor [B, L, D]")
     if call.get("cache") is not cache:
         broken(f"{name} is not given the cache that the model runs on")
-    if cache is not None and not isinstance(cache, Cache):
-        raise PruningError(
-            f"the cache is a {type(cache).__name__}, which cannot be pruned; pass a DynamicCache, a"
-            " StaticCache or another Cache of transformers"
-        )
+    check_cache(cache)
+
+
+def check_cache(cache: Any) -> None:
+    """Raise unless a cache, if there is one, is of a kind that can be pruned.
+
+    Raises:
+        PruningError: it is none of transformers, or an encoder's is part of it.
+    """
+    if cache is None or (isinstance(cache, Cache) and not isinstance(cache, EncoderDecoderCache)):
+        return
+    raise PruningError(
+        f"the cache is a {type(cache).__name__}, which cannot be pruned; pass a DynamicCache, a"
+        " StaticCache or another Cache of transformers"
+    )
 
 
 def check_tokens(layer: nn.Module, call: Mapping[str, Any], moved: Collection[str]) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from headrouter_core.capture import Capture
 from headrouter_core.columns import Columns
+from headrouter_core.contract import check_cache
 from headrouter_core.errors import PruningError
 from headrouter_core.families.base import Anatomy
 from headrouter_core.forwards import Forward, Generation, Prefill, alike, told
@@ -56,6 +57,7 @@ class Intake:
             PruningError: it cannot be read, or not be pruned exactly.
         """
         cache = call.get("cache")
+        check_cache(cache)
         memory = recall(cache)
         if memory is not None:
             memory.check_model(self._root)

@@ -216,7 +216,7 @@ def check_level(cache: Cache, layer: int, first: int, count: int) -> None:
     Raises:
         PruningError: they have not, as after a forward that failed half-way.
     """
-    for index, held in _lengths(cache):
+    for index, held in _lengths(cache, empty_from=layer):
         before = int(held) - (count if index < layer else 0)
         if before != first:
             raise PruningError(
@@ -241,8 +241,14 @@ def check_lengths(cache: Cache, columns: Columns) -> None:
             )
 
 
-def _lengths(cache: Cache) -> Iterator[tuple[int, Any]]:
-    """Yield index and length of every layer that holds something of its own."""
+def _lengths(cache: Cache, empty_from: int | None = None) -> Iterator[tuple[int, Any]]:
+    """Yield index and length of every layer that holds something of its own.
+
+    Args:
+        cache: the cache.
+        empty_from: the first layer of those that count, with length 0, where nothing was put yet.
+    """
     for index, layer in enumerate(cache.layers):
-        if isinstance(layer, CacheLayerMixin) and layer.is_initialized:
+        counts = empty_from is not None and index >= empty_from
+        if isinstance(layer, CacheLayerMixin) and (layer.is_initialized or counts):
             yield index, layer.get_seq_length()

@@ -9,6 +9,9 @@ import torch
 
 from headrouter_core.errors import PruningError
 
+#: What is added to a score to hide a column is at most this; beside others its weight is exactly 0.
+_HIDING = -1e4
+
 
 def shown_columns(
     mask: Any, rows: int, first: int, count: int, windows: Collection[int | None], *, flash: bool
@@ -108,7 +111,7 @@ def _four(mask: Any, rows: int, first: int, count: int, window: int | None) -> t
             f"the attention mask is {list(mask.shape)} for {rows} rows, {count} new tokens and "
             f"{total} columns; pass a 2-D mask"
         )
-    allowed = (mask if mask.dtype == torch.bool else mask == 0)[..., :total]
+    allowed = _allowed(mask[..., :total])
     queries = torch.arange(first, total, device=mask.device)[:, None]
     keys = torch.arange(total, device=mask.device)
     seen = keys <= queries
@@ -118,6 +121,22 @@ def _four(mask: Any, rows: int, first: int, count: int, window: int | None) -> t
     if not torch.equal(allowed, (seen & shown[:, None])[:, None].expand_as(allowed)):
         _more_than_causal()
     return shown.expand(rows, -1)
+
+
+def _allowed(mask: torch.Tensor) -> torch.Tensor:
+    """Return where a mask lets tokens look, as a BoolTensor of its shape.
+
+    Raises:
+        PruningError: it is added to scores, and neither leaves them as they are nor hides.
+    """
+    if mask.dtype == torch.bool:
+        return mask
+    if not bool(((mask == 0) | (mask <= _HIDING)).all()):
+        raise PruningError(
+            "the attention mask adds to scores by more than hiding columns, which cannot be carried"
+            " over to the kept tokens; pass a 2-D mask"
+        )
+    return mask == 0
 
 
 def _more_than_causal() -> NoReturn:

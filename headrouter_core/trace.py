@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 
-from headrouter_core.checks import is_whole
+from headrouter_core.arguments import whole
 from headrouter_core.errors import UsageError
 from headrouter_core.sessions import Session
 
@@ -64,9 +64,7 @@ class Trace(Sequence[Entry]):
         Raises:
             UsageError: a limit that is no number of entries.
         """
-        if limit is not None and not is_whole(limit, 0):
-            raise UsageError(f"trace_limit is {limit!r}; it must be a number of entries, 0 or more")
-        self._limit = TRACE_LIMIT if limit is None else limit
+        self._limit = TRACE_LIMIT if limit is None else whole("trace_limit", limit, 0)
         self._told = limit is not None
         self._on_entry = on_entry
         self._entries: deque[Entry] = deque(maxlen=self._limit)

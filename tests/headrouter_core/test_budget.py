@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,6 +59,13 @@ def test_rows_count_once_for_beams(model: Any) -> None:
     with prune(model, Scattered(), keep=[3, 5]) as trace:
         model.generate(**batch(TWO), **GREEDY, num_beams=2, num_return_sequences=2)
     assert [len(entry.kept) for entry in trace] == [3, 5]
+
+
+def test_numbers_of_numpy() -> None:
+    assert Budget(keep=np.int64(4)).kept(9, 0, 1) == 4  # type: ignore[arg-type]
+    assert Budget(keep=[np.int32(4)]).kept(9, 0, 1) == 4  # type: ignore[list-item]
+    assert Budget(ratio=np.float32(0.6)).kept(10, 0, 1) == 4  # type: ignore[arg-type]
+    assert Budget(ratio=[np.float64(0.6)]).kept(10, 0, 1) == 4
 
 
 def test_another_number_of_rows_is_refused(model: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Cache, DynamicCache, StaticCache
+from transformers import Cache, DynamicCache, EncoderDecoderCache, StaticCache
 
 from headrouter_core.errors import PruningError
 from headrouter_core.pruning import prune
@@ -212,3 +212,31 @@ def test_guidance_by_a_second_prompt_is_a_prompt_of_its_own() -> None:
     with prune(model, Affinity(), 0.6) as trace:
         model.generate(**inputs, **GREEDY, guidance_scale=1.5)
     assert [entry.audio_tokens for entry in trace] == [20, 0]
+
+
+@pytest.mark.parametrize("cache", [(), [], EncoderDecoderCache(DynamicCache(), DynamicCache())])
+def test_what_is_no_cache_of_a_decoder(model: Any, cache: Any) -> None:
+    with refused(f"the cache is a {type(cache).__name__}, which", model, Scattered(), 0.6):
+        model(**batch(ONE), past_key_values=cache)
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda config: DynamicCache(), r"of the PrunedDynamicCache holds \d+ tokens instead of"),
+        (
+            lambda config: StaticCache(config, 100),
+            "layer 2 of the cache held 0 tokens and the first",
+        ),
+    ],
+)
+@torch.no_grad()
+def test_a_cache_whose_first_layers_hold_a_prompt_that_was_refused(
+    model: Any, make: Any, found: str
+) -> None:
+    cache = make(model.config.get_text_config())
+    question = {"input_ids": torch.tensor(ONE), "past_key_values": cache, "use_cache": True}
+    with refused(found, model, Affinity(text_tokens="after"), 0.6):
+        with pytest.raises(PruningError, match="none after the audio"):
+            model(**{**question, "input_ids": torch.tensor([row("system", 20)])[:, :-1]})
+        model(**question)

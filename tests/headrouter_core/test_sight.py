@@ -27,7 +27,8 @@ def test_what_is_shown_is_read_out_of_any_mask() -> None:
     wide = torch.nn.functional.pad(FOUR, (0, 4))  # a static cache's
     long = torch.nn.functional.pad(TWO, (0, 4))
     heads = FOUR.expand(-1, 4, -1, -1)
-    for mask in (TWO, long, TWO.float(), FOUR, added, wide, heads):
+    half = torch.where(FOUR, 0.0, torch.finfo(torch.float16).min).half()
+    for mask in (TWO, long, TWO.float(), FOUR, added, half, added.clamp(-1e9), wide, heads):
         assert torch.equal(read(mask), TWO.bool())
     for last in (FOUR[:, :, 2:], added[:, :, 2:], TWO):
         assert torch.equal(read(last, first=2), TWO.bool())
@@ -47,6 +48,9 @@ def test_masks_by_type_of_layer() -> None:
 
 OTHER_HEAD = FOUR.repeat(1, 2, 1, 1)
 OTHER_HEAD[:, 1, 2, 1] = False
+#: A bias that makes a column less likely, and one that does so to all.
+ADDED = torch.where(FOUR, 0.0, -torch.inf)
+LESS = ADDED.index_fill(3, torch.tensor([1]), -1.0)
 HOLE = FOUR.clone()
 HOLE[:, :, 2, 1] = False
 
@@ -56,6 +60,10 @@ HOLE[:, :, 2, 1] = False
     [
         (OTHER_HEAD, (None,), "more than causal order"),
         (HOLE, (None,), "more than causal order"),
+        (LESS, (None,), "adds to scores"),
+        (ADDED - 1, (None,), "adds to scores"),
+        (ADDED + torch.nan, (None,), "adds to scores"),
+        ({"full_attention": LESS}, (None,), "adds to scores"),
         (torch.ones(2, 1, 3, 3, dtype=torch.bool), (None,), "more than causal order"),
         (NEAR, (None,), "more than causal order"),
         (FOUR, (None, 2), "more than causal order"),  # windows that the mask has not
