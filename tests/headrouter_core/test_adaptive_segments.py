@@ -14,6 +14,7 @@ from headrouter_core.selectors import runs
 from headrouter_core.selectors.adaptive_segments import path, segments
 
 from .bundles import make_profile
+from .tiny_families import decoder_layers
 from .tiny_models import AUDIO, batch, row, thinker
 from .views import make_view
 
@@ -190,7 +191,7 @@ def test_what_enters_the_pruning_layer_carries_the_segments():
     entering = model(**inputs, output_hidden_states=True).hidden_states[2]
     states = entering[inputs["input_ids"] == AUDIO]
     found = []
-    layer = model.model.language_model.layers[2]
+    layer = decoder_layers(model)[2]
     # registered behind the engine's hook, it sees what the layer gets
     with (
         prune(model, AdaptiveSegments(profile), 0.6) as trace,

@@ -259,7 +259,7 @@ def test_thinker_inside_a_full_model() -> None:
 def test_compiled_layers_are_seen_through() -> None:
     whole, given = tiny_models.thinker(num_hidden_layers=3), inputs("qwen2_5_omni", "one")
     plain = prune_inputs(whole, given, Affinity(), 0.6)
-    layers = whole.model.language_model.layers
+    layers = decoder_layers(whole)
     layers[1].compile(backend="eager")
     layers[2] = torch.compile(layers[2], backend="eager")
     try:

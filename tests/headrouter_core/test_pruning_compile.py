@@ -12,6 +12,7 @@ import torch
 from transformers import CompileConfig
 
 from headrouter_core import families
+from headrouter_core.families.discovery import find_decoder
 from headrouter_core.pruning import prune
 
 from .guarded import ONE, fixture_model, refused
@@ -171,7 +172,7 @@ def test_steps_compiled_by_generate(model: Any) -> None:
 )
 def test_stale_graphs_are_noticed(model: Any, part: str, layer: int) -> None:
     """A graph that dynamo did not forget calls a module's forward and none of its hooks."""
-    module = model.model.language_model.get_submodule(part)
+    module = find_decoder(model).get_submodule(part)
     module._compiled_call_impl = module.forward
     try:
         with refused("compiled graph", model, Affinity(), 0.6, layer):

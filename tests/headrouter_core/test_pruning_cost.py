@@ -20,6 +20,7 @@ from headrouter_core.selectors.base import Need, Selection, View
 from .bundles import make_profile
 from .probes import Affinity, Scattered
 from .test_selector_contract import every_selector, make_selectors
+from .tiny_families import decoder_layers
 from .tiny_models import batch, row, thinker
 
 PROMPT = [row("system", 40, "question?")]
@@ -144,7 +145,7 @@ def test_nothing_waits_for_a_gpu_before_the_logits(index: int) -> None:
     def lenient(*_: Any) -> None:
         torch.cuda.set_sync_debug_mode("default")
 
-    layers = model.model.language_model.layers
+    layers = decoder_layers(model)
     layers[0].register_forward_pre_hook(strict)
     model.lm_head.register_forward_hook(lenient)
     try:

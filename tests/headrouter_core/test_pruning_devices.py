@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from headrouter_core.families.discovery import find_decoder
 from headrouter_core.pruning import prune
 from headrouter_core.selectors import FastV
 
@@ -24,7 +25,7 @@ def spread(layer: int) -> nn.Module:
     model = thinker("sdpa")
     for index, part in enumerate(decoder_layers(model)):
         place(part, far=index >= layer)
-    for part in (model.model.language_model.norm, model.lm_head):
+    for part in (find_decoder(model).norm, model.lm_head):
         place(part, far=True)
     return model
 

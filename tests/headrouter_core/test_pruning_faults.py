@@ -44,7 +44,7 @@ def test_errors_inside_a_forward_come_out_unmasked(model: Any, kind: Any, layer:
     def fail(*_: Any) -> None:
         raise kind("mine")
 
-    handle = model.model.language_model.layers[layer].register_forward_pre_hook(fail)
+    handle = decoder_layers(model)[layer].register_forward_pre_hook(fail)
     try:
         with refused("mine", model, Affinity(), 0.6, 2, kind=kind):
             model(**batch(ONE))
@@ -60,7 +60,7 @@ def test_an_interrupt_inside_generate(model: Any) -> None:
     with pytest.raises(KeyboardInterrupt), prune(model, Affinity(), 0.6):
         model.generate(**batch(ONE), logits_processor=[Interrupt()])
     with refused("outside the forward", model, Affinity(), 0.6):  # nothing is left of before
-        model.model.language_model.layers[3](torch.zeros(1, 2, 64))
+        decoder_layers(model)[3](torch.zeros(1, 2, 64))
 
 
 def test_an_error_that_was_caught_inside_shows_when_the_context_closes(model: Any) -> None:

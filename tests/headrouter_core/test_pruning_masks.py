@@ -19,6 +19,7 @@ from headrouter_core.pruning import prune
 
 from .guarded import ONE, THREE
 from .probes import Scattered
+from .tiny_families import decoder_layers
 from .tiny_models import batch, thinker
 
 
@@ -94,7 +95,7 @@ def test_flash_kernels_cannot_have_windows_that_reach_over_dropped_columns() -> 
 def test_gaps_in_positions_never_reach_a_kernel(rows: Any) -> None:
     """With batch 1 and no mask, flash kernels take gaps for the seams of packed sequences."""
     model, seen = thinker("sdpa"), []
-    layers = model.model.language_model.layers
+    layers = decoder_layers(model)
     inputs = batch(rows)
     positions = torch.arange(inputs["input_ids"].shape[1]).expand(4, len(rows), -1)
     kept = torch.tensor([[0, 1, 2, 5, 6]])

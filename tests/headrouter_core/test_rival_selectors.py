@@ -14,6 +14,7 @@ from headrouter_core.selectors import DART, AffinityMerge, Energy, FastV, Segmen
 from headrouter_core.selectors.base import View
 
 from . import reference
+from .tiny_families import decoder_layers
 from .tiny_models import AUDIO, batch, row, thinker
 from .views import make_view
 
@@ -177,7 +178,7 @@ def test_affinity_merge_averages_what_enters_the_pruning_layer():
     def note(module, args):
         found.append(args[0])
 
-    layer = model.model.language_model.layers[2]
+    layer = decoder_layers(model)[2]
     # registered behind the engine's hook, it sees what the layer gets
     with prune(model, AffinityMerge(), 0.6, 2) as trace, layer.register_forward_pre_hook(note):
         model(**inputs)
