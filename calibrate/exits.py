@@ -76,6 +76,9 @@ def describe(error: BaseException) -> str:
             "out of memory; use shorter audio, --dtype bfloat16, a smaller model, or a device with"
             " more memory (--device cpu is slow but roomy)"
         )
+    if isinstance(error, OSError) and error.strerror:  # a full disk, no permission, a broken drive
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}the system refuses: {error.strerror}; `headrouter --debug …` shows at what"
     return (
         f"unexpected {type(error).__name__}: {error}; this is a fault in headrouter: please report"
         " it with what `headrouter --debug …` prints"

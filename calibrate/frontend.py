@@ -11,6 +11,7 @@ import abc
 import importlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,6 +47,9 @@ FRONT_ENDS = {
     "vibevoice_asr": "calibrate.frontends.vibevoice_asr",
     "voxtral": "calibrate.frontends.voxtral",
 }
+
+#: Half of a character: bytes that are not UTF-8 come as one, and no tokenizer takes it.
+_HALF = re.compile("[\ud800-\udfff]")
 
 #: Inputs that hold something for each token, and what that is for text; for padding it is 0.
 PER_TOKEN = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
@@ -191,10 +195,15 @@ class FrontEnd(abc.ABC):
             self.check_audio(audio)
 
     def check_text(self, *texts: str | None) -> None:
-        """Raise where a text holds what the model would read as a control token."""
+        """Raise where a text is none, or holds what the model would read as a control token."""
         added = self.tokenizer.added_tokens_decoder.values()
         control = {token.content for token in added if token.special}
         for text in filter(None, texts):
+            if half := _HALF.search(text):
+                raise UsageError(
+                    f"the text holds {half[0]!a}, which is no character: its bytes are not"
+                    " UTF-8, or it was cut in the middle of an emoji; write it again"
+                )
             found = next((token for token in sorted(control) if token in text), None)
             if found is not None:
                 raise UsageError(

@@ -91,11 +91,12 @@ def read_manifest(path: Path) -> list[Entry]:
 
 
 def _manifest_file(path: Path) -> Path:
-    if path.is_file():
+    # not Path's own methods, which raise for names that no file can have
+    if os.path.isfile(path):
         return path
-    if not path.exists():
+    if not os.path.exists(path):
         raise UsageError(f"{path}: no such manifest or folder")
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise UsageError(f"{path} is no regular file; save the manifest to one: it is read twice")
     for name in ("metadata.jsonl", "metadata.csv"):
         if (path / name).is_file():

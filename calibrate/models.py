@@ -82,11 +82,12 @@ def source(name: str) -> Source:
         return Source(EMBEDDED, EMBEDDED, MODEL_DIR)
     if name.lower() in HUB_ALIASES:
         return Source(name.lower(), HUB_ALIASES[name.lower()], None)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    # not Path's own methods, which raise for names that no file can have and for unknown users
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path):
         folder = path.resolve()
         return Source(folder.name, folder.name, path)
-    if path.exists() or not _HUB_ID.fullmatch(name):
+    if os.path.exists(path) or not _HUB_ID.fullmatch(name):
         raise UsageError(_unknown(name, path))
     aliases = {id_.lower(): alias for alias, id_ in HUB_ALIASES.items()}
     return Source(aliases.get(name.lower(), name.rpartition("/")[2]), name, None)
@@ -163,7 +164,7 @@ def _check_embedded() -> None:
 
 def _unknown(name: str, path: Path) -> str:
     known = [EMBEDDED, *HUB_ALIASES]
-    if path.is_file():
+    if os.path.isfile(path):
         return f"{name} is a file; --model takes the folder that holds the model"
     if name.startswith((".", "~", os.sep)) or name.count("/") > 1:
         return f"there is no folder {name}; check the path, or use one of {', '.join(known)}"

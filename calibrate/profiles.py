@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from calibrate import models
@@ -28,7 +29,7 @@ def find_profile(model: str, wanted: str | None) -> Profile:
         return load_profile(wanted)
     name = models.source(model).name
     here, shipped = Path(f"{name}.safetensors"), shipped_profiles().get(name)
-    if here.exists():
+    if os.path.exists(here):  # not Path.exists(), which raises for names that no file can have
         say(f"profile ./{here}")
         return Profile.load(here)
     if shipped is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ class Folder:
             UsageError: a file, results without the journal that could tell whose they are, or a
                 folder that cannot be written to.
         """
-        if self.path.exists() and not self.path.is_dir():
+        # not Path's own methods, which raise for names that no folder can have
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise UsageError(f"{self.path} is a file; --output is a folder")
-        if self.results.exists() and not self.journal.exists() and not force:
+        if os.path.exists(self.results) and not os.path.exists(self.journal) and not force:
             raise UsageError(
                 f"{self.results} exists and there is no journal to go on with; give another"
                 " --output, or start anew with --force"
@@ -79,7 +81,7 @@ class Folder:
             return found if found["of"] == digest(evaluation) else {}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise HeadRouterError(f"{path} cannot be read ({error!r}); remove it") from error
 
     def store(self, path: Path, evaluation: dict[str, Any], content: dict[str, Any]) -> None:

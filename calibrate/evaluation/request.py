@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class Request:
         """
         if self.shard is None:
             return None
-        number, _, count = self.shard.partition("/")
-        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", self.shard)
+        number, count = map(int, found.groups()) if found else (0, 0)
+        if not 1 <= number <= count:
             raise UsageError(f"--shard {self.shard} is not K/N with K from 1 to N, such as 1/2")
-        return int(number), int(count)
+        return number, count

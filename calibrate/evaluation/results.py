@@ -165,7 +165,7 @@ def read(path: Path) -> Results:
         raise UsageError(
             f"{path}: no such file; give the folder that headrouter evaluate wrote"
         ) from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise HeadRouterError(f"{path} cannot be read: {error}") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:

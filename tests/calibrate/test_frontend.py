@@ -165,6 +165,17 @@ def test_control_tokens_in_texts_are_refused(frontend, token):
             frontend.inputs([noise(16_000)], **texts)
 
 
+@pytest.mark.parametrize("half", [chr(0xDCFF), chr(0xD83D)])
+def test_halves_of_characters_in_texts_are_refused(frontend, half):
+    for texts in (
+        {"prompt": f"What is {half}?"},
+        {"prompt": QUESTION, "system": half},
+        {"prompt": QUESTION, "answer": f"one{half}"},
+    ):
+        with pytest.raises(UsageError, match=r"holds '\\ud\w+', which is no character"):
+            frontend.inputs([noise(16_000)], **texts)
+
+
 @pytest.mark.parametrize(("audios", "prompt"), [([], QUESTION), ([noise(16_000)], "  ")])
 def test_a_question_needs_audio_and_text(frontend, audios, prompt):
     with pytest.raises(UsageError, match="needs an audio and a text"):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -109,13 +110,17 @@ def _choices(entry: Entry) -> tuple[str, ...]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{entry.where}: choices {value!r} are no JSON list") from error
+        except (ValueError, RecursionError) as error:  # also of digits and brackets without end
+            raise UsageError(
+                f"{entry.where}: choices {reprlib.repr(value)} are no JSON list"
+            ) from error
     texts = value if isinstance(value, list) else []
     if not 2 <= len(texts) <= 26 or not all(
         isinstance(text, str) and plain(text) for text in texts
     ):
-        raise UsageError(f"{entry.where}: choices must be a list of 2 to 26 texts, got {value!r}")
+        raise UsageError(
+            f"{entry.where}: choices must be a list of 2 to 26 texts, got {reprlib.repr(value)}"
+        )
     return tuple(texts)
 
 

@@ -48,7 +48,7 @@ def read_json(path: Path) -> Any:
     """Read an annotation file. Raises ``UsageError`` where it is no JSON."""
     try:
         return json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no readable JSON ({error}); download it again") from error
 
 

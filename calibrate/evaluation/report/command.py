@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from calibrate.console import show, working
@@ -20,7 +21,7 @@ def run(path: Path, *, output: Path | None, force: bool) -> None:
         HeadRouterError: something in the folder is damaged.
     """
     folder = Folder(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # not Path.is_dir(), which raises for names that no file can have
         raise UsageError(f"{path} is no folder; give the one that headrouter evaluate wrote")
     output = output or folder.page
     claim(output, force=force, inputs=[folder.results, folder.timing, folder.examples])

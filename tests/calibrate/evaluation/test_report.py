@@ -189,7 +189,8 @@ def test_what_cannot_be_reported(tmp_path):
     assert folder.page.read_text() != "mine"
     done = report(tmp_path, "--output", folder.results, "--force")
     assert done.exit_code == 2
-    folder.timing.write_text("{")
-    done = report(tmp_path, "--force")
-    assert done.exit_code == 1
-    assert "timing.json cannot be read" in done.stderr
+    for damage in ("{", "[" * 100_000):
+        folder.timing.write_text(damage)
+        done = report(tmp_path, "--force")
+        assert done.exit_code == 1
+        assert "timing.json cannot be read" in done.stderr

@@ -210,6 +210,7 @@ def test_a_whole_run_with_seventy_systems_is_small():
     [
         (None, UsageError, "headrouter evaluate"),
         ("{", HeadRouterError, "cannot be read"),
+        ("[" * 100_000, HeadRouterError, "cannot be read"),
         ("[]", HeadRouterError, "not the results"),
         ('{"schema": 1}', HeadRouterError, "lacks"),
         ('{"schema": 99}', HeadRouterError, "update headrouter"),

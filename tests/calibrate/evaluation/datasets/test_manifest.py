@@ -99,6 +99,8 @@ def test_line_separators_inside_a_text_end_no_line(folder):
         ({"choices": ["one"]}, "list of 2 to 26 texts"),
         ({"choices": ["one", "..."]}, "list of 2 to 26 texts"),
         ({"choices": "kitchen, hall"}, "no JSON list"),
+        ({"choices": "[" * 100_000}, "no JSON list"),
+        ({"choices": f"[{'9' * 5000}]"}, "no JSON list"),
         ({"choices": '{"a": 1}'}, "list of 2 to 26 texts"),
         ({"answer": "cellar"}, "answer 'cellar' is none of"),
         ({"answer": "A or B"}, "answer 'A or B' is none of"),

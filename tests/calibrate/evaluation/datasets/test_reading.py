@@ -59,7 +59,7 @@ def test_option_lines():
     assert option_lines(["x", "y"], ")") == "A) x\nB) y"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_no_json(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
