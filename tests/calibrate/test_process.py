@@ -85,6 +85,11 @@ def test_names_that_are_not_utf_8():
     assert b"\x1b" not in done.stderr
 
 
+def heeding_interrupts():
+    """Let a process be interrupted, even where these tests run in a background that is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 STARTED = """
 import sys
 from calibrate import interrupts
@@ -105,6 +110,7 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_one_line():
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heeding_interrupts,
         )
         assert process.stdout.readline() == "started\n"
         time.sleep(0.25 * number)
@@ -133,7 +139,13 @@ main()
 
 
 def test_ctrl_c_while_a_command_works_puts_everything_away():
-    done = subprocess.run([sys.executable, "-c", WORKING], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WORKING],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=heeding_interrupts,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "put away\n", INTERRUPTED)
 
 

@@ -17,6 +17,7 @@ from headrouter_core.errors import (
     UnsupportedModelError,
     UsageError,
 )
+from headrouter_core.families.discovery import find_decoder
 from headrouter_core.selectors.base import Selection
 
 from . import tiny_models
@@ -259,7 +260,7 @@ def test_thinker_inside_a_full_model() -> None:
 def test_compiled_layers_are_seen_through() -> None:
     whole, given = tiny_models.thinker(num_hidden_layers=3), inputs("qwen2_5_omni", "one")
     plain = prune_inputs(whole, given, Affinity(), 0.6)
-    layers = decoder_layers(whole)
+    layers = find_decoder(whole).layers
     layers[1].compile(backend="eager")
     layers[2] = torch.compile(layers[2], backend="eager")
     try:
