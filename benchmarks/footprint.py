@@ -22,10 +22,10 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import models, prompts
-from benchmarks.bench import every_selector, last_logits
-from benchmarks.memory import LiveBytes
-from benchmarks.shapes import SHAPES, TOKENS_PER_SECOND, Shape
+from benchmarks.measuring.bench import every_selector, last_logits
+from benchmarks.measuring.memory import LiveBytes
+from benchmarks.subjects import models, prompts
+from benchmarks.subjects.shapes import SHAPES, TOKENS_PER_SECOND, Shape
 from calibrate.console import say
 from headrouter_core import Selector, __version__, prune
 from headrouter_core.pruning import DEFAULT_LAYER

@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.shapes import SECTIONS, SHAPES
+from benchmarks.subjects.shapes import SECTIONS, SHAPES
 from calibrate.console import plain_messages, say
 from calibrate.exits import exit_code
 

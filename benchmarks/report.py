@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import answers, models, prompts, sections, tables
-from benchmarks.bench import NEW_TOKENS, Bench
-from benchmarks.clock import Clock
-from benchmarks.memory import METHODS
-from benchmarks.shapes import SECTIONS, SHAPES, TOKENS_PER_SECOND
+from benchmarks import tables
+from benchmarks.measuring import answers, prefills
+from benchmarks.measuring.bench import NEW_TOKENS, Bench
+from benchmarks.measuring.clock import Clock
+from benchmarks.measuring.memory import METHODS
+from benchmarks.subjects import models, prompts
+from benchmarks.subjects.shapes import SECTIONS, SHAPES, TOKENS_PER_SECOND
 from calibrate.console import say
 from calibrate.placement import choose_device
 from headrouter_core import UsageError, __version__
@@ -65,7 +67,7 @@ def run(options: Options, output: Path) -> None:
 
     bench = _bench(options, device)
     document = _head(options, bench)
-    document["context"] = sections.measure_context(bench)
+    document["context"] = prefills.measure_context(bench)
     for seconds in lengths:
         document["lengths"].append(_measure(bench, seconds, ratios, chosen))
         document["complete"] = len(document["lengths"]) == len(lengths)
@@ -160,9 +162,9 @@ def _measure(
     """Measure the chosen sections for one length."""
     prompt = prompts.synthetic(bench.shape, seconds, bench.device, bench.seed)
     measures: dict[str, Callable[[], Any]] = {
-        "prefill": lambda: sections.measure_prefill(bench, prompt, ratios),
-        "selectors": lambda: sections.measure_selectors(bench, prompt),
-        "logits": lambda: sections.measure_logits(bench, prompt),
+        "prefill": lambda: prefills.measure_prefill(bench, prompt, ratios),
+        "selectors": lambda: prefills.measure_selectors(bench, prompt),
+        "logits": lambda: prefills.measure_logits(bench, prompt),
         "decode": lambda: answers.measure_decode(bench, prompt, ratios),
         "end_to_end": lambda: answers.measure_end_to_end(bench, seconds, ratios),
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import models
-from benchmarks.bench import every_selector, last_logits
 from benchmarks.footprint import META, inputs_on, peak
-from benchmarks.shapes import SHAPES
+from benchmarks.measuring.bench import every_selector, last_logits
+from benchmarks.subjects import models
+from benchmarks.subjects.shapes import SHAPES
 from headrouter_core import SELECTORS
 
 TINY = SHAPES["tiny"]

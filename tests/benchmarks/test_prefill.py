@@ -14,12 +14,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import answers, models, prompts
-from benchmarks.bench import Bench, Watched, last_logits
-from benchmarks.clock import Clock, interleaved, summary
-from benchmarks.memory import LiveBytes
+from benchmarks.measuring import answers
+from benchmarks.measuring.bench import Bench, Watched, last_logits
+from benchmarks.measuring.clock import Clock, interleaved, summary
+from benchmarks.measuring.memory import LiveBytes
 from benchmarks.prefill import app
-from benchmarks.shapes import SHAPES
+from benchmarks.subjects import models, prompts
+from benchmarks.subjects.shapes import SHAPES
 from headrouter_core import SELECTORS, Frame, prune
 from headrouter_core.scoring import keep_count
 

@@ -14,7 +14,7 @@ from transformers import (
     Qwen2_5OmniThinkerForConditionalGeneration,
 )
 
-from benchmarks.shapes import Shape
+from benchmarks.subjects.shapes import Shape
 from headrouter_core import Profile
 from headrouter_core.families import model_info
 from headrouter_core.profile import Recipe

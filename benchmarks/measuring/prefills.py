@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Bench, Pruning, takes_logits_to_keep
-from benchmarks.clock import Measure, interleaved, ratios, summary
-from benchmarks.memory import peak_bytes
-from benchmarks.prompts import Prompt
+from benchmarks.measuring.bench import Bench, Pruning, takes_logits_to_keep
+from benchmarks.measuring.clock import Measure, interleaved, ratios, summary
+from benchmarks.measuring.memory import peak_bytes
+from benchmarks.subjects.prompts import Prompt
 from headrouter_core import prune
 from headrouter_core.scoring import keep_count
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from benchmarks.clock import Clock
-from benchmarks.prompts import Prompt
-from benchmarks.shapes import Shape
+from benchmarks.measuring.clock import Clock
+from benchmarks.subjects.prompts import Prompt
+from benchmarks.subjects.shapes import Shape
 from headrouter_core import SELECTORS, Profile, Selection, Selector, View, families, prune
 
 #: Tokens generated where decoding is measured.

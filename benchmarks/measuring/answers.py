@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from benchmarks import prompts
-from benchmarks.bench import Bench, Pruning
-from benchmarks.clock import Measure, interleaved, ratios, summary
-from benchmarks.prompts import Prompt
+from benchmarks.measuring.bench import Bench, Pruning
+from benchmarks.measuring.clock import Measure, interleaved, ratios, summary
+from benchmarks.subjects import prompts
+from benchmarks.subjects.prompts import Prompt
 
 
 def measure_decode(bench: Bench, prompt: Prompt, pruning_ratios: list[float]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import WhisperFeatureExtractor
 
-from benchmarks.shapes import FRONT_END_SECONDS, TOKENS_PER_SECOND, Shape
+from benchmarks.subjects.shapes import FRONT_END_SECONDS, TOKENS_PER_SECOND, Shape
 
 #: Text tokens before the audio (system prompt, turn) and behind it (a question, turn).
 TEXT_BEFORE, TEXT_BEHIND = 40, 24
