@@ -26,10 +26,10 @@ from benchmarks.measuring.bench import every_selector, last_logits
 from benchmarks.measuring.memory import LiveBytes
 from benchmarks.subjects import models, prompts
 from benchmarks.subjects.shapes import SHAPES, TOKENS_PER_SECOND, Shape
-from calibrate.console import say
+from calibrate.terminal.console import say
 from headrouter_core import Selector, __version__, prune
-from headrouter_core.pruning import DEFAULT_LAYER
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
+from headrouter_core.pruning.context import DEFAULT_LAYER
 
 RESULTS = Path(__file__).parent / "results" / "footprint.json"
 MODELS = ("qwen2.5-omni-3b", "qwen2.5-omni-7b")

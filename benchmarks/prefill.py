@@ -20,8 +20,8 @@ from typing import Annotated
 import typer
 
 from benchmarks.subjects.shapes import SECTIONS, SHAPES
-from calibrate.console import plain_messages, say
-from calibrate.exits import exit_code
+from calibrate.terminal.console import plain_messages, say
+from calibrate.terminal.exits import exit_code
 
 RESULTS = Path(__file__).parent / "results"
 

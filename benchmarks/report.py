@@ -20,12 +20,12 @@ from benchmarks.measuring.clock import Clock
 from benchmarks.measuring.memory import METHODS
 from benchmarks.subjects import models, prompts
 from benchmarks.subjects.shapes import SECTIONS, SHAPES, TOKENS_PER_SECOND
-from calibrate.console import say
-from calibrate.placement import choose_device
+from calibrate.models.placement import choose_device
+from calibrate.terminal.console import say
 from headrouter_core import UsageError, __version__
-from headrouter_core.pruning import DEFAULT_LAYER
+from headrouter_core.basics.writing import write
+from headrouter_core.pruning.context import DEFAULT_LAYER
 from headrouter_core.scoring import exact_ratio
-from headrouter_core.writing import write
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """``headrouter`` and ``python -m calibrate``: Ctrl-C is taken care of before anything is loaded."""
 
-from calibrate import interrupts
+from calibrate.terminal import interrupts
 
 
 def main() -> None:

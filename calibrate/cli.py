@@ -18,8 +18,8 @@ from calibrate.commands.families import families
 from calibrate.commands.inspect import inspect
 from calibrate.commands.prune import prune
 from calibrate.commands.report import report
-from calibrate.exits import SETTINGS, guarded
-from calibrate.process import run
+from calibrate.terminal.exits import SETTINGS, guarded
+from calibrate.terminal.process import run
 
 app = typer.Typer(
     name="headrouter",

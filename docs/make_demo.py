@@ -19,14 +19,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from typer.testing import CliRunner
 
-from calibrate import models
-from calibrate.asking import answer
 from calibrate.cli import app
-from calibrate.evaluation.plots.canvas import draw
-from calibrate.spectrogram import spectrogram
-from calibrate.timeline import spans
+from calibrate.evaluation.showing.plots.canvas import draw
+from calibrate.models import named
+from calibrate.models.asking import answer
+from calibrate.sound.spectrogram import spectrogram
+from calibrate.sound.timeline import spans
 from headrouter_core import AdaptiveSegments, load_profile, prune
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 from tiny_omni import DEMO
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ def printed() -> str:
 
 def ask(question: str) -> Asked:
     """Ask the embedded model about the recording, with and without pruning."""
-    loaded = models.load("tiny-omni", device="cpu")
+    loaded = named.load("tiny-omni", device="cpu")
     samples, _ = soundfile.read(DEMO, dtype="float32")
     inputs = loaded.place(loaded.frontend.inputs([samples], question))
     unpruned = answer(loaded, inputs, 16)

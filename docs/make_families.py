@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 
 RESULTS = Path(__file__).with_name("exactness.json")
 

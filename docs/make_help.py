@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 
 _COMMANDS = ("", "calibrate", "inspect", "prune", "evaluate", "report", "families")
 #: Width of the help, whatever terminal it is made on.

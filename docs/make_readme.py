@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from calibrate.heldout import METHODS, verdicts
+from calibrate.estimation.report.heldout import METHODS, verdicts
 from docs.cost_table import costs
 from docs.make_demo import RECORD as DEMO
 from docs.results_table import evaluations, facts, promise, results_section, short_table
-from headrouter_core.profile import Profile
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
+from headrouter_core.profile.profile import Profile
 from tiny_omni.card import RESULTS, accuracy_table
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from docs.results_table import FOLDERS
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 
 PLOTS = {
     "scenes-10s": (

@@ -10,8 +10,8 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
-from calibrate.evaluation.results import Results, read
-from calibrate.evaluation.summary import FRAME, summarise
+from calibrate.evaluation.comparing.results import Results, read
+from calibrate.evaluation.comparing.summary import FRAME, summarise
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 #: Length of the scenes -> the folder that ``headrouter evaluate`` wrote.

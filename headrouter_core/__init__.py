@@ -9,6 +9,7 @@ trace[0].kept  # indices into the audio tokens of row 0
 """
 
 from headrouter_core._version import __version__
+from headrouter_core.engine.choice.trace import Entry, Trace
 from headrouter_core.errors import (
     HeadRouterError,
     NonFiniteError,
@@ -19,9 +20,10 @@ from headrouter_core.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from headrouter_core.inputs import PrunedInputs, prune_inputs
-from headrouter_core.profile import ModelInfo, Profile, Recipe
-from headrouter_core.pruning import prune
+from headrouter_core.profile.profile import ModelInfo, Profile, Recipe
+from headrouter_core.profile.shipped import load_profile, shipped_profiles
+from headrouter_core.pruning.context import prune
+from headrouter_core.pruning.inputs import PrunedInputs, prune_inputs
 from headrouter_core.selectors import (
     DART,
     SELECTORS,
@@ -36,8 +38,6 @@ from headrouter_core.selectors import (
     get_selector,
 )
 from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
-from headrouter_core.shipped import load_profile, shipped_profiles
-from headrouter_core.trace import Entry, Trace
 
 __all__ = [
     "DART",

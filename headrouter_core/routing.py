@@ -10,9 +10,9 @@ import math
 
 import torch
 
-from headrouter_core.arguments import floating, real, shown
+from headrouter_core.basics.arguments import floating, real, shown
+from headrouter_core.basics.precision import accumulating, full_precision
 from headrouter_core.errors import UsageError
-from headrouter_core.precision import accumulating, full_precision
 
 #: Order of head weights, centers and mixing everywhere.
 GROUPS = ("semantic", "uniform", "acoustic")

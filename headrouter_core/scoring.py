@@ -16,9 +16,9 @@ from fractions import Fraction
 
 import torch
 
-from headrouter_core.arguments import floating, real, shown, whole
+from headrouter_core.basics.arguments import floating, real, shown, whole
+from headrouter_core.basics.precision import accumulating, full_precision
 from headrouter_core.errors import UsageError
-from headrouter_core.precision import accumulating, full_precision
 
 #: Bound on each of the three buffers that :func:`probe` holds at a time: affinities, their softmax,
 #: and keys in the accumulation dtype.

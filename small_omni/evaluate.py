@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import transformers
 
-from calibrate.evaluation.answers import parse_choice
-from calibrate.models import Loaded, load
+from calibrate.evaluation.scoring.answers import parse_choice
+from calibrate.models.named import Loaded, load
 from small_omni.assembly import assemble
 from small_omni.parts.packages import fetch_parts
 from small_omni.parts.reading import read_parts

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from docs import make_demo, make_readme
-from headrouter_core.profile import Profile
+from headrouter_core.profile.profile import Profile
 from tiny_omni import MODEL_DIR
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_model_card_is_fresh():
 
 
 def test_shipped_profile_belongs_to_the_shipped_model():
-    from calibrate.models import load
+    from calibrate.models.named import load
     from headrouter_core import load_profile
     from headrouter_core.families import model_info
 

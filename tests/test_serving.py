@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.models import load
+from calibrate.models.named import load
 from headrouter_core import HeadRouter, load_profile, prune
 
 PAGE = Path(__file__).parent.parent / "docs" / "serving.md"

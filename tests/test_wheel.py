@@ -89,5 +89,6 @@ def test_prune_outside_the_checkout(bare, tmp_path):
 
 
 def test_samples_are_in_the_wheel(bare, tmp_path):
-    code = "from calibrate.samples import shipped_samples; print(len(shipped_samples(1)))"
+    module = "calibrate.estimation.samples.sample"
+    code = f"from {module} import shipped_samples; print(len(shipped_samples(1)))"
     assert run(bare, code, folder=tmp_path).stdout.strip() == "18"

@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 from tiny_omni import MODEL_DIR
 from tiny_omni.questions import TASKS
 

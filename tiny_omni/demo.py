@@ -11,7 +11,7 @@ from pathlib import Path
 
 import soundfile
 
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 from tiny_omni import AUDIO_DIR, DEMO
 from tiny_omni.clips import SAMPLE_RATE, Bank
 from tiny_omni.scenes import Scene, compose

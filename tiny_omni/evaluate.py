@@ -19,9 +19,9 @@ import numpy as np
 import torch
 import transformers
 
-from calibrate.fitting import bootstrap_interval
-from calibrate.models import Loaded, load
-from headrouter_core.writing import write
+from calibrate.estimation.fitting import bootstrap_interval
+from calibrate.models.named import Loaded, load
+from headrouter_core.basics.writing import write
 from tiny_omni import MODEL_DIR
 from tiny_omni.clips import SPLITS, Bank
 from tiny_omni.questions import TASKS, pose

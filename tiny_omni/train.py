@@ -30,7 +30,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from headrouter_core.writing import write
+from headrouter_core.basics.writing import write
 from tiny_omni.batches import IGNORE, Batch, Packer, Stream
 from tiny_omni.clips import Bank
 from tiny_omni.optimization import Optimizers, processes, rank, share_gradients

@@ -17,7 +17,7 @@ from transformers import (
 from benchmarks.subjects.shapes import Shape
 from headrouter_core import Profile
 from headrouter_core.families import model_info
-from headrouter_core.profile import Recipe
+from headrouter_core.profile.profile import Recipe
 
 
 def thinker_config(shape: Shape) -> Qwen2_5OmniThinkerConfig:

@@ -56,8 +56,8 @@ def calibrate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Estimate a model's profile from about ten samples a category."""
-    from calibrate import calibration
-    from calibrate.ratios import parse_ratios
+    from calibrate.estimation import calibration
+    from calibrate.terminal.ratios import parse_ratios
 
     calibration.run(
         model=model,

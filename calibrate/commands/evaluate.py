@@ -91,8 +91,8 @@ def evaluate(
 ) -> None:
     """Compare methods on questions with known answers; killed, it goes on where it was."""
     from calibrate.evaluation import command
-    from calibrate.evaluation.request import Request
-    from calibrate.ratios import parse_ratios
+    from calibrate.evaluation.asking.request import Request
+    from calibrate.terminal.ratios import parse_ratios
 
     command.run(
         Request(

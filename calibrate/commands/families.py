@@ -7,6 +7,6 @@ from calibrate.commands.options import AsJson
 
 def families(as_json: AsJson = False) -> None:
     """List the models that can be pruned, and what is known of each."""
-    from calibrate import family_list
+    from calibrate.inspection import family_list
 
     family_list.run(as_json=as_json)

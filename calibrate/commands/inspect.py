@@ -22,6 +22,6 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a profile holds and how it came about."""
-    from calibrate import inspection
+    from calibrate.inspection import contents
 
-    inspection.run(profile, plot=plot, force=force, as_json=as_json)
+    contents.run(profile, plot=plot, force=force, as_json=as_json)

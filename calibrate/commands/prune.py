@@ -70,10 +70,10 @@ def prune(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Ask a question with most audio tokens removed, and without."""
-    from calibrate import prune_command
+    from calibrate.pruning import run
 
-    prune_command.run(
-        prune_command.Request(
+    run.run(
+        run.Request(
             audio=tuple(audio),
             ratio=ratio,
             question=question,

@@ -21,6 +21,6 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing page.")] = False,
 ) -> None:
     """Make one page of an evaluation: tables, plots and examples to listen to."""
-    from calibrate.evaluation.report import run
+    from calibrate.evaluation.showing.report import run
 
     run(results, output=output, force=force)

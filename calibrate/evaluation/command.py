@@ -6,25 +6,25 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from calibrate.console import STDERR, say, show, show_json, warned, working
-from calibrate.errors import SomeFailedError
+from calibrate.estimation.samples.lengths import check_answers
+from calibrate.evaluation.asking.methods import Method
+from calibrate.evaluation.asking.request import Request
+from calibrate.evaluation.asking.run import Plan
+from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS
+from calibrate.evaluation.datasets.sources import limited, read_data
 from calibrate.evaluation.folder import Folder
-from calibrate.evaluation.items import LABEL, Dataset
-from calibrate.evaluation.methods import Method
-from calibrate.evaluation.request import Request
-from calibrate.evaluation.results import Results
-from calibrate.evaluation.run import Plan
-from calibrate.evaluation.sources import limited, read_data
+from calibrate.evaluation.scoring.items import LABEL, Dataset
+from calibrate.evaluation.showing.table import WIDTH, describe
 from calibrate.evaluation.stages import Stages, Stored
-from calibrate.evaluation.table import WIDTH, describe
-from calibrate.lengths import check_answers
-from calibrate.loading import load_asked
-from calibrate.profiles import check_fit, find_profile
-from calibrate.progress import Progress
+from calibrate.models.loading import load_asked
+from calibrate.models.profiles import check_fit, find_profile
+from calibrate.terminal.console import STDERR, say, show, show_json, warned, working
+from calibrate.terminal.errors import SomeFailedError
+from calibrate.terminal.progress import Progress
 from headrouter_core.errors import ProfileError
-from headrouter_core.profile import Profile
-from headrouter_core.pruning import DEFAULT_LAYER
+from headrouter_core.profile.profile import Profile
+from headrouter_core.pruning.context import DEFAULT_LAYER
 
 
 def run(request: Request) -> None:
@@ -93,7 +93,7 @@ def _stages(request: Request, stages: Stages) -> tuple[Results, Stored]:
     except KeyboardInterrupt:
         say(f"what was done is in {folder.path}; the same command goes on from there")
         raise
-    from calibrate.evaluation.plots import write_all  # matplotlib is slow to import
+    from calibrate.evaluation.showing.plots import write_all  # matplotlib is slow to import
 
     with working("drawing"):
         write_all(found, costs, kept, folder)

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from headrouter_core import bundle, writing
+from headrouter_core.basics import writing
 from headrouter_core.errors import HeadRouterError, UsageError
+from headrouter_core.profile import bundle
 
 
 class Folder:

@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from calibrate.console import say
-from calibrate.evaluation import examples, timing
-from calibrate.evaluation.comparison import VANILLA
+from calibrate.evaluation.asking import examples, timing
+from calibrate.evaluation.asking.journal import Journal, lines_of, opened
+from calibrate.evaluation.asking.run import Plan, evaluate, header
+from calibrate.evaluation.comparing.comparison import VANILLA
+from calibrate.evaluation.comparing.results import Results, build, dumps
+from calibrate.evaluation.datasets.sources import in_turn
 from calibrate.evaluation.folder import Folder, write
-from calibrate.evaluation.items import JUDGED, Dataset, Fault, Item
-from calibrate.evaluation.journal import Journal, lines_of, opened
-from calibrate.evaluation.judging import write_for_judge
-from calibrate.evaluation.results import Results, build, dumps
-from calibrate.evaluation.run import Plan, evaluate, header
-from calibrate.evaluation.sources import in_turn
-from calibrate.models import Loaded
-from calibrate.progress import Progress
+from calibrate.evaluation.scoring.items import JUDGED, Dataset, Fault, Item
+from calibrate.evaluation.showing.judging import write_for_judge
+from calibrate.models.named import Loaded
+from calibrate.terminal.console import say
+from calibrate.terminal.progress import Progress
 from headrouter_core.errors import HeadRouterError, UsageError
 
 Stored = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibrate.errors import AudioError
+from calibrate.terminal.errors import AudioError
 
 #: A peak below this is silence: -80 dB of full scale, less than one step of 12 bits.
 _SILENT = 1e-4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from calibrate.errors import AudioError
 from calibrate.sound.levels import Levels
+from calibrate.terminal.errors import AudioError
 
 #: Samples that are averaged and resampled at once.
 _BATCH = 1 << 16

@@ -17,11 +17,11 @@ import numpy as np
 import soundfile
 import soxr
 
-from calibrate.errors import AudioError, AudioWarning
-from calibrate.sound import containers, ogg
-from calibrate.sound.decoding import Sound, opened_sound
+from calibrate.sound.files import containers, ogg
+from calibrate.sound.files.decoding import Sound, opened_sound
+from calibrate.sound.files.sources import Source, Span, opened
 from calibrate.sound.mixing import Mix, too_long
-from calibrate.sound.sources import Source, Span, opened
+from calibrate.terminal.errors import AudioError, AudioWarning
 
 #: Rate of the samples of calibrations and evaluations, whatever rate a model takes.
 SAMPLE_RATE = 16_000

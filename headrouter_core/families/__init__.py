@@ -7,7 +7,7 @@ import os
 from torch import nn
 from transformers import PreTrainedConfig
 
-from headrouter_core.arguments import shown
+from headrouter_core.basics.arguments import shown
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import (
     gemma,
@@ -20,7 +20,7 @@ from headrouter_core.families import (
 from headrouter_core.families.attention import Attention, Projection
 from headrouter_core.families.base import Anatomy, Family
 from headrouter_core.families.refusals import objection
-from headrouter_core.model_info import ModelInfo, fingerprint
+from headrouter_core.profile.model_info import ModelInfo, fingerprint
 
 __all__ = [
     "FAMILIES",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headrouter_core.model_info import comparable
+from headrouter_core.profile.model_info import comparable
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ import torch
 import transformers
 from torch import nn
 
-from headrouter_core.arguments import whole
-from headrouter_core.contract import check_model
+from headrouter_core.basics.arguments import whole
 from headrouter_core.errors import UsageError
 from headrouter_core.families import discovery
 from headrouter_core.families.attention import Attention
+from headrouter_core.families.contract import check_model
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from headrouter_core.calls import Parameters
 from headrouter_core.errors import UnsupportedModelError
 from headrouter_core.families import refusals
 from headrouter_core.families.attention import Attention, Projection
+from headrouter_core.families.calls import Parameters
 
 #: Names under which configurations keep the ids of begin and end of audio.
 _MARKERS = (

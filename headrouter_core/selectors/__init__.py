@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from headrouter_core.arguments import shown
+from headrouter_core.basics.arguments import shown
 from headrouter_core.errors import UsageError
 from headrouter_core.selectors.adaptive_segments import AdaptiveSegments
-from headrouter_core.selectors.affinity_merge import AffinityMerge
 from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
-from headrouter_core.selectors.dart import DART
-from headrouter_core.selectors.energy import Energy
-from headrouter_core.selectors.fastv import FastV
 from headrouter_core.selectors.frame import Frame
 from headrouter_core.selectors.headrouter import HeadRouter
-from headrouter_core.selectors.random import Random
-from headrouter_core.selectors.segmentwise import Segmentwise
+from headrouter_core.selectors.rivals.affinity_merge import AffinityMerge
+from headrouter_core.selectors.rivals.dart import DART
+from headrouter_core.selectors.rivals.energy import Energy
+from headrouter_core.selectors.rivals.fastv import FastV
+from headrouter_core.selectors.rivals.random import Random
+from headrouter_core.selectors.rivals.segmentwise import Segmentwise
 
 __all__ = [
     "DART",

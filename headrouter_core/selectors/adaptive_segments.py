@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 
 from headrouter_core import scoring
-from headrouter_core.arguments import real
+from headrouter_core.basics.arguments import real
+from headrouter_core.basics.precision import accumulating
 from headrouter_core.errors import UsageError
-from headrouter_core.precision import accumulating
-from headrouter_core.profile import Profile
+from headrouter_core.profile.profile import Profile
 from headrouter_core.selectors import runs
 from headrouter_core.selectors.base import Merge, Need, Selection, View, choosing
 from headrouter_core.selectors.headrouter import HeadRouter, checked

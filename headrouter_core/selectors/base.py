@@ -1,6 +1,6 @@
 """What a selector is: its needs, the view it is given, and what it returns.
 
-A selector is a small frozen dataclass. The engine (``headrouter_core.pruning``) reads its ``needs``
+A selector is a small frozen dataclass. The engine (``headrouter_core.engine``) reads its ``needs``
 and ``text_tokens``, captures only that from the probe layer, and calls it once per row of a
 prefill. Two selectors are equal if their settings are, and their profile is the same object.
 """
@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 
-from headrouter_core.arguments import floating, shown, whole
+from headrouter_core.basics.arguments import floating, shown, whole
+from headrouter_core.basics.precision import accumulating, full_precision
 from headrouter_core.errors import UsageError
-from headrouter_core.precision import accumulating, full_precision
 from headrouter_core.scoring import check_count
 
 Call = TypeVar("Call", bound=Callable[..., Any])

@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 
 from headrouter_core import routing, scoring
-from headrouter_core.arguments import one_of, real, shown
+from headrouter_core.basics.arguments import one_of, real, shown
 from headrouter_core.errors import ProfileMismatchError, UsageError
-from headrouter_core.profile import Profile
-from headrouter_core.recipe import CHOICES
+from headrouter_core.profile.profile import Profile
+from headrouter_core.profile.recipe import CHOICES
 from headrouter_core.selectors.base import Need, Selection, View, choosing
 
 #: How head weights are mixed: by the input's spread, by its nearest center, by its spread with the

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from headrouter_core.families import model_info
-from headrouter_core.profile import Profile, Recipe
+from headrouter_core.profile.profile import Profile, Recipe
 from tiny_omni.architecture import make_feature_extractor, make_model, make_tokenizer
 from tiny_omni.clips import load_clips
 from tiny_omni.questions import corpus
@@ -64,7 +64,7 @@ def full_omni(thinker, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def loaded(thinker):
-    from calibrate.models import load
+    from calibrate.models.named import load
 
     return load(str(thinker), device="cpu")
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from calibrate import bundling
-from calibrate.bundling import check_room
-from calibrate.samples import shipped_samples
+from calibrate.estimation import bundling
+from calibrate.estimation.bundling import check_room
+from calibrate.estimation.samples.sample import shipped_samples
 from headrouter_core import UsageError, load_profile
-from headrouter_core.bundle import MAX_BYTES, to_bytes
+from headrouter_core.profile.bundle import MAX_BYTES, to_bytes
 
 RATIOS = (0.6, 0.9)
 

@@ -7,12 +7,12 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from calibrate import calibration
-from calibrate.calibration import audible
 from calibrate.cli import app
-from calibrate.console import plain_messages, warned
-from calibrate.samples import manifest_samples
+from calibrate.estimation import calibration
+from calibrate.estimation.calibration import audible
+from calibrate.estimation.samples.sample import manifest_samples
 from calibrate.sound.reading import load_audio
+from calibrate.terminal.console import plain_messages, warned
 
 RATE = 16_000
 

@@ -9,16 +9,16 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from calibrate import inspection
-from calibrate.calibration import _sizes, calibrate, check_samples, limited
 from calibrate.cli import app
-from calibrate.progress import Progress
-from calibrate.samples import shipped_samples
-from calibrate.segmenting import cut
-from calibrate.workbench import Bench, kept_by
+from calibrate.estimation.bench import Bench, kept_by
+from calibrate.estimation.calibration import _sizes, calibrate, check_samples, limited
+from calibrate.estimation.choosing.segmenting import cut
+from calibrate.estimation.samples.sample import shipped_samples
+from calibrate.inspection import contents
+from calibrate.terminal.progress import Progress
 from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Need, prune, scoring
 from headrouter_core.errors import UsageError
-from headrouter_core.profile import Profile
+from headrouter_core.profile.profile import Profile
 from headrouter_core.routing import GROUPS
 
 RATIOS = (0.6, 0.9)
@@ -188,7 +188,7 @@ def test_limit_keeps_groups_and_the_report():
 
 
 def test_inspect_json_has_the_promised_keys(calibrated):
-    data = json.loads(json.dumps(inspection.to_json(calibrated)))
+    data = json.loads(json.dumps(contents.to_json(calibrated)))
     assert set(data["weights"]) == set(data["centers"]) == set(GROUPS)
     assert {"bandwidth", "model", "recipe", "calibration", "schema"} <= set(data)
     heads = calibrated.model.heads

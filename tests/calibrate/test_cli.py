@@ -9,9 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 import calibrate
-from calibrate import exits
 from calibrate.cli import app
-from calibrate.errors import AudioError, MissingAudioError, ModelError, SomeFailedError
+from calibrate.terminal import exits
+from calibrate.terminal.errors import AudioError, MissingAudioError, ModelError, SomeFailedError
 from headrouter_core import errors
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def command(monkeypatch):
     """Put a function in the place of what ``inspect`` does."""
 
     def replace(run):
-        monkeypatch.setattr(calibrate, "inspection", types.SimpleNamespace(run=run), raising=False)
+        monkeypatch.setattr("calibrate.inspection.contents.run", run)
 
     return replace
 

@@ -7,8 +7,8 @@ import transformers
 from rich.console import Console
 from typer.testing import CliRunner
 
-from calibrate import family_list
 from calibrate.cli import app
+from calibrate.inspection import family_list
 from headrouter_core.families import FAMILIES
 
 

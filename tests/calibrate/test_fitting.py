@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrate.ablation import KINDS, Ablation, head_variants, mean_and_error
-from calibrate.fitting import (
+from calibrate.estimation.ablation import KINDS, Ablation, head_variants, mean_and_error
+from calibrate.estimation.fitting import (
     bootstrap_interval,
     fit_routing,
     head_weights,

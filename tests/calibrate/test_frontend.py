@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.errors import AudioError, ModelError
-from calibrate.frontend import FrontEnd
-from calibrate.frontends.loading import BLIND
+from calibrate.models.frontends.base import FrontEnd
+from calibrate.models.frontends.loading import BLIND
+from calibrate.terminal.errors import AudioError, ModelError
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from tests.calibrate.helpers import spoiled
 from tiny_omni.questions import corpus

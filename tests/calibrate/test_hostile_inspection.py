@@ -7,12 +7,12 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from calibrate import inspection
 from calibrate.cli import app
-from calibrate.profile_plot import draw
-from headrouter_core import bundle
+from calibrate.inspection import contents
+from calibrate.inspection.plot import draw
 from headrouter_core.errors import ProfileError, UsageError
-from headrouter_core.profile import Profile
+from headrouter_core.profile import bundle
+from headrouter_core.profile.profile import Profile
 from headrouter_core.selectors import HeadRouter
 from tests.headrouter_core.bundles import (
     join,
@@ -66,9 +66,9 @@ def changed(metadata, draw):
 
 
 def read_by_all(profile, tmp_path, capsys):
-    inspection._show([*inspection._everything(profile, "x"), *inspection._warned(profile)])
+    contents._show([*contents._everything(profile, "x"), *contents._warned(profile)])
     assert "\x1b" not in capsys.readouterr().out
-    inspection.show_json(inspection.to_json(profile))
+    contents.show_json(contents.to_json(profile))
     json.loads(capsys.readouterr().out)
     HeadRouter(profile)
     profile.check_model(make_info(heads=profile.model.heads), force=True)

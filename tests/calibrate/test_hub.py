@@ -6,8 +6,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from calibrate.errors import ModelError
-from calibrate.models import load
+from calibrate.models.named import load
+from calibrate.terminal.errors import ModelError
 from headrouter_core.families import model_info
 from tests.calibrate.helpers import spoiled
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.loudness import FLOOR, token_loudness
+from calibrate.sound.loudness import FLOOR, token_loudness
 from headrouter_core import Energy, UsageError
 from headrouter_core.selectors.base import View
 

@@ -8,13 +8,13 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from calibrate import calibration
 from calibrate.cli import app
+from calibrate.estimation import calibration
+from calibrate.estimation.samples.lengths import check_answers
+from calibrate.estimation.samples.manifests import read_manifest
+from calibrate.estimation.samples.sample import manifest_samples
 from calibrate.evaluation.datasets.manifest import manifest
-from calibrate.evaluation.sources import read_data
-from calibrate.lengths import check_answers
-from calibrate.manifests import read_manifest
-from calibrate.samples import manifest_samples
+from calibrate.evaluation.datasets.sources import read_data
 from headrouter_core.errors import UsageError
 
 RATE = 16_000

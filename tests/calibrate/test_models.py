@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from calibrate import models, placement
-from calibrate.errors import ModelError
-from calibrate.models import EMBEDDED, load, source
+from calibrate.models import named, placement
+from calibrate.models.named import EMBEDDED, load, source
+from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import model_info
 from tests.calibrate.helpers import spoiled
@@ -93,14 +93,14 @@ def test_devices_that_are_not_there(name):
 
 
 def test_inputs_are_placed(loaded):
-    half = models.Loaded(**{**vars(loaded), "dtype": torch.bfloat16})
+    half = named.Loaded(**{**vars(loaded), "dtype": torch.bfloat16})
     placed = half.place({"input_ids": torch.tensor([[1]]), "input_features": torch.ones(2)})
     assert placed["input_ids"].dtype == torch.int64
     assert placed["input_features"].dtype == torch.bfloat16
 
 
 def test_aliases():
-    assert source("tiny-omni") == models.Source("tiny-omni", "tiny-omni", MODEL_DIR)
+    assert source("tiny-omni") == named.Source("tiny-omni", "tiny-omni", MODEL_DIR)
     for name in ("qwen2.5-omni-3b", "Qwen2.5-Omni-3B", "Qwen/Qwen2.5-Omni-3B"):
         found = source(name)
         assert (found.name, found.id) == ("qwen2.5-omni-3b", "Qwen/Qwen2.5-Omni-3B")
@@ -135,7 +135,7 @@ def test_a_folder_has_no_revision(thinker):
 
 
 def test_the_embedded_model_without_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "MODEL_DIR", tmp_path)
+    monkeypatch.setattr(named, "MODEL_DIR", tmp_path)
     with pytest.raises(ModelError, match="no weights of tiny-omni; make them with"):
         load(EMBEDDED)
 

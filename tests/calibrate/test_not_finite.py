@@ -7,15 +7,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from calibrate import models
-from calibrate.asking import answer
 from calibrate.cli import app
-from calibrate.evaluation import run
+from calibrate.estimation.bench import Bench
+from calibrate.estimation.samples.sample import shipped_samples
+from calibrate.evaluation.asking import run
+from calibrate.evaluation.asking.methods import METHODS
+from calibrate.evaluation.asking.trial import Trial
 from calibrate.evaluation.datasets.scenes import scenes
-from calibrate.evaluation.methods import METHODS
-from calibrate.evaluation.trial import Trial
-from calibrate.samples import shipped_samples
-from calibrate.workbench import Bench
+from calibrate.models import named
+from calibrate.models.asking import answer
 from headrouter_core import Frame, NonFiniteError, prune
 from headrouter_core.selectors import Selection
 from tests.calibrate.helpers import spoiled
@@ -52,7 +52,7 @@ def test_prune(damaged, recordings, tmp_path, monkeypatch, many):
 
 
 def test_calibrate_and_evaluate(damaged, item):
-    loaded = models.load(str(damaged), device="cpu")
+    loaded = named.load(str(damaged), device="cpu")
     sample = shipped_samples(3, seconds=6.0)[0]
     with pytest.raises(NonFiniteError, match=f"{sample.id}: .*{WEIGHT}"):
         Bench(loaded, sample, 2)

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from calibrate.errors import AudioError
-from calibrate.exits import describe
+from calibrate.terminal.errors import AudioError
+from calibrate.terminal.exits import describe
 from tiny_omni import DEMO
 
 #: Longer than any file system takes.

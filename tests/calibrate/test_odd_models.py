@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from calibrate.errors import ModelError
-from calibrate.models import load
+from calibrate.models.named import load
+from calibrate.terminal.errors import ModelError
 
 from .helpers import spoiled
 

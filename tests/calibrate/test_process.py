@@ -92,7 +92,7 @@ def heeding_interrupts():
 
 STARTED = """
 import sys
-from calibrate import interrupts
+from calibrate.terminal import interrupts
 interrupts.install()
 print("started", flush=True)
 from calibrate.cli import main
@@ -124,7 +124,8 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_one_line():
 
 WORKING = """
 import os, signal, sys
-from calibrate import inspection, interrupts
+from calibrate.inspection import contents
+from calibrate.terminal import interrupts
 sys.argv = ["headrouter", "inspect", "x"]
 def work(*_, **__):
     try:
@@ -132,7 +133,7 @@ def work(*_, **__):
         sum(range(10**9))
     finally:
         print("put away", flush=True)
-inspection.run = work
+contents.run = work
 from calibrate.cli import main
 main()
 """

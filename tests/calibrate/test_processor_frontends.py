@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from calibrate import asking, models, prune_command
-from calibrate import checkpoints as checkpoints_module
-from calibrate.errors import AudioError, ModelError
-from calibrate.frontend import FRONT_ENDS, FrontEnd, front_end
-from calibrate.frontends import processor
-from calibrate.samples import Sample
-from calibrate.workbench import Bench, kept_by_frame
+from calibrate.estimation.bench import Bench, kept_by_frame
+from calibrate.estimation.samples.sample import Sample
+from calibrate.models import asking, named
+from calibrate.models import checkpoints as checkpoints_module
+from calibrate.models.frontends import processor
+from calibrate.models.frontends.base import FRONT_ENDS, FrontEnd, front_end
+from calibrate.pruning import run
+from calibrate.terminal.errors import AudioError, ModelError
 from headrouter_core import Frame, prune
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import FAMILIES
@@ -70,7 +71,7 @@ def load(checkpoints):
     def get(name):
         if name not in loaded:
             with tiny_checkpoints.without_vision():
-                loaded[name] = models.load(str(checkpoints(name)), device="cpu")
+                loaded[name] = named.load(str(checkpoints(name)), device="cpu")
         return loaded[name]
 
     return get
@@ -233,9 +234,9 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
         ready(loaded.frontend)
         return loaded
 
-    monkeypatch.setattr(models, "load", give)
+    monkeypatch.setattr(named, "load", give)
     monkeypatch.setattr(asking, "RUNS", 1)
-    request = prune_command.Request(
+    request = run.Request(
         audio=(tmp_path / "a.wav",),
         model=str(tmp_path),
         question=QUESTION,
@@ -243,7 +244,7 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
         max_new_tokens=3,
         as_json=True,
     )
-    prune_command.run(request)
+    run.run(request)
     found = json.loads(capsys.readouterr().out)
     assert found["audio_tokens"] == loaded.frontend.audio_tokens(len(audio))
     assert found["seconds_audio"] == pytest.approx(1.5)
@@ -252,7 +253,7 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["qwen2_audio", "phi4_multimodal", "gemma4", "vibevoice_asr"])
 def test_calibration_in_bfloat16(checkpoints, name):
-    loaded = models.load(str(checkpoints(name)), device="cpu", dtype="bfloat16")
+    loaded = named.load(str(checkpoints(name)), device="cpu", dtype="bfloat16")
     audio = np.random.default_rng(0).uniform(-0.1, 0.1, 24_000).astype(np.float32)
     sample = Sample("a", "event", "acoustic", QUESTION, "a dog", "a", 0, lambda **_: audio)
     bench = Bench(loaded, sample, 2)
@@ -264,11 +265,11 @@ def test_a_timeline_of_padded_audio(load, tmp_path, monkeypatch, capsys):
     """Voxtral's tokens stand for 30 seconds, of which a second is audio."""
     loaded = load("voxtral")
     soundfile.write(tmp_path / "a.wav", noise(loaded.frontend, 1), 16_000)
-    monkeypatch.setattr(models, "load", lambda *args, **kwargs: loaded)
+    monkeypatch.setattr(named, "load", lambda *args, **kwargs: loaded)
     monkeypatch.setattr(asking, "RUNS", 1)
     audio = (tmp_path / "a.wav",)
     options = {"model": str(tmp_path), "method": "energy", "max_new_tokens": 1}
-    prune_command.run(prune_command.Request(audio=audio, ratio=0.99, **options))
+    run.run(run.Request(audio=audio, ratio=0.99, **options))
     shown = capsys.readouterr().out
     assert "1.00 s, 375 audio tokens" in shown
     assert "|20s" in shown
@@ -362,7 +363,7 @@ def test_the_lora_for_audio_is_loaded(checkpoints, tmp_path, monkeypatch, name):
     peft = pytest.importorskip("peft")
     folder = str(spoiled(checkpoints(name), tmp_path))
     kind = front_end({"model_type": name})
-    plain = models.load(folder, device="cpu")
+    plain = named.load(folder, device="cpu")
     adapted = tiny_checkpoints.make_model(name)
     adapted.add_adapter(
         peft.LoraConfig(target_modules=r".*\.layers\.\d\.self_attn\.(qkv|q|k)_proj", r=2)
@@ -373,7 +374,7 @@ def test_the_lora_for_audio_is_loaded(checkpoints, tmp_path, monkeypatch, name):
             torch.nn.init.normal_(parameter, std=0.1)
     PreTrainedModel.save_pretrained(adapted, f"{folder}/{kind.adapter}")
     inputs = plain.place(plain.frontend.inputs([noise(plain.frontend, 1)], QUESTION))
-    loaded = models.load(folder, device="cpu")
+    loaded = named.load(folder, device="cpu")
     with torch.inference_mode():
         wanted = adapted.eval()(**inputs).logits
         assert torch.allclose(loaded.model(**inputs).logits, wanted, atol=1e-5)
@@ -383,10 +384,10 @@ def test_the_lora_for_audio_is_loaded(checkpoints, tmp_path, monkeypatch, name):
     assert trace[0].audio_tokens == loaded.frontend.audio_tokens(16_000)
     spoil(Path(folder) / kind.adapter / "adapter_model.safetensors")
     with pytest.raises(ModelError, match=r"1 weights are missing, the first is .*lora_A"):
-        models.load(folder, device="cpu")
+        named.load(folder, device="cpu")
     spoil(Path(folder) / "model.safetensors")
     with pytest.raises(ModelError, match=r"1 weights are missing, the first is (?!.*lora)"):
-        models.load(folder, device="cpu")
+        named.load(folder, device="cpu")
     monkeypatch.setattr(checkpoints_module.importlib.util, "find_spec", lambda package: None)
     with pytest.raises(ModelError, match="holds a LoRA that this model hears with, and peft"):
         checkpoints_module.read_weights(loaded.frontend, Path(folder), None, False)

@@ -12,11 +12,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from calibrate import asking, profiles, prune_command
 from calibrate.cli import app
+from calibrate.models import asking, profiles
+from calibrate.pruning.run import EMBEDDED_QUESTION
 from calibrate.sound.reading import load_audio
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
-from headrouter_core.profile import Profile
+from headrouter_core.profile.profile import Profile
 from tiny_omni.questions import corpus
 
 QUESTION = "Which digits are spoken?"
@@ -297,7 +298,7 @@ def test_a_bad_recording_is_refused_before_the_model_is_loaded(run, tmp_path, mo
     def load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr("calibrate.models.load", load)
+    monkeypatch.setattr("calibrate.models.named.load", load)
     done = run(tmp_path / "missing.wav")
     assert (done.exit_code, "no such audio file" in done.stderr) == (2, True)
     assert "loaded" in run(write_noise(tmp_path / "good.wav")).stderr
@@ -402,7 +403,7 @@ def test_one_file_cannot_hold_two_recordings(run, recordings, tmp_path):
     assert "can hold one recording" in done.stderr
 
 
-@pytest.mark.parametrize("where", ["os.fsync", "calibrate.prune_command.answer"])
+@pytest.mark.parametrize("where", ["os.fsync", "calibrate.pruning.run.answer"])
 def test_an_interruption_leaves_nothing_behind(run, recordings, tmp_path, monkeypatch, where):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
@@ -418,7 +419,7 @@ def test_an_interruption_leaves_nothing_behind(run, recordings, tmp_path, monkey
 
 
 def test_a_count_that_does_not_fit_is_an_error(run, recordings, monkeypatch):
-    from calibrate.frontends.qwen2_5_omni import Qwen25OmniFrontEnd
+    from calibrate.models.frontends.qwen2_5_omni import Qwen25OmniFrontEnd
 
     honest = Qwen25OmniFrontEnd.audio_tokens
     calls = []
@@ -434,13 +435,13 @@ def test_a_count_that_does_not_fit_is_an_error(run, recordings, monkeypatch):
 
 
 def test_tiny_omni_is_asked_what_it_knows(run, recordings, thinker, profile_file, monkeypatch):
-    from calibrate import models
+    from calibrate.models import named
 
-    monkeypatch.setattr(models, "MODEL_DIR", thinker)
+    monkeypatch.setattr(named, "MODEL_DIR", thinker)
     done = run(recordings["wav"], "--json", model="tiny-omni")
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["question"] == prune_command.EMBEDDED_QUESTION
-    assert prune_command.EMBEDDED_QUESTION in corpus()
+    assert json.loads(done.stdout)["question"] == EMBEDDED_QUESTION
+    assert EMBEDDED_QUESTION in corpus()
     assert "cannot transcribe free speech" in done.stderr
 
 

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from calibrate import asking, models, prune_command
 from calibrate.cli import app
+from calibrate.models import asking, named
+from calibrate.pruning import run as pruning
 from tiny_omni import DEMO
 
 RATE = 16_000
@@ -75,14 +76,14 @@ def test_one_bad_recording_of_any_kind_never_ends_the_others(run, tmp_path, monk
     bad = [tmp_path / "text.mp3", tmp_path / "cut.flac", tmp_path, "http://host/a.mp3"]
     loud = noise(tmp_path / "loud.wav", scale=1e30)
     good = noise(tmp_path / "good.wav")
-    read = prune_command.read
+    read = pruning.read
 
     def failing(source, *rest, **more):
         if source.name.endswith("fault.wav"):
             raise ValueError("of a library")
         return read(source, *rest, **more)
 
-    monkeypatch.setattr(prune_command, "read", failing)
+    monkeypatch.setattr(pruning, "read", failing)
     fault = noise(tmp_path / "fault.wav")
     done = run(DEMO, *bad, loud, fault, good)
     assert done.exit_code == 4, done.stderr
@@ -99,7 +100,7 @@ def test_what_is_too_long_is_refused_before_the_weights_are_read(run, tmp_path, 
     def read_weights(*_, **__):
         raise AssertionError("the weights were read")
 
-    monkeypatch.setattr(models, "read_weights", read_weights)
+    monkeypatch.setattr(named, "read_weights", read_weights)
     done = run(noise(tmp_path / "long.wav", seconds=31))
     assert done.exit_code == 1
     assert "the audio is 31.00 s long by its header, and may be at most 30 s; cut it" in done.stderr

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from calibrate import calibration
+from calibrate.estimation import calibration
 from headrouter_core.errors import HeadRouterError
-from headrouter_core.profile import Profile
+from headrouter_core.profile.profile import Profile
 from tests.headrouter_core.bundles import make_profile
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from calibrate.samples import (
+from calibrate.estimation.samples.sample import (
     FOLDS,
     REPORT,
     manifest_digest,

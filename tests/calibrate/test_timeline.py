@@ -1,6 +1,6 @@
 import pytest
 
-from calibrate.timeline import axis, bar, spans, times
+from calibrate.sound.timeline import axis, bar, spans, times
 
 
 def test_times_end_with_the_audio():

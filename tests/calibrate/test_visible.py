@@ -6,8 +6,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from calibrate import console
-from calibrate.visible import one_line, to_json, visible
+from calibrate.terminal import console
+from calibrate.terminal.visible import one_line, to_json, visible
 from headrouter_core.errors import HeadRouterError
 
 ODD = "[bold]x[/] :smile: \x1b[31m\x9b2J\r\b\u202e\u2028 caf\udce9\x00\t\x7f"
@@ -44,7 +44,7 @@ def test_json_keeps_its_content_in_every_encoding(encoding):
 
 
 def test_a_progress_bar_reads_no_markup():
-    from calibrate.progress import Progress
+    from calibrate.terminal.progress import Progress
 
     shown = console.PlainConsole(force_terminal=True, file=io.StringIO(), record=True)
     with Progress(shown) as progress, progress.stage("[/] [bold]data[/bold] \x1b[2J", 1) as tick:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from calibrate.cli import app
 from calibrate.evaluation.datasets.manifest import manifest
 from calibrate.sound.reading import load_audio
-from headrouter_core import HeadRouter, HeadRouterError, bundle, load_profile
+from headrouter_core import HeadRouter, HeadRouterError, load_profile
+from headrouter_core.profile import bundle
 
 from .campaign import Target
 from .mutation import ODD, altered, damaged

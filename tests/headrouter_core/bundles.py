@@ -5,9 +5,9 @@ import struct
 
 import torch
 
-from headrouter_core.model_info import ModelInfo
-from headrouter_core.profile import Profile
-from headrouter_core.recipe import Recipe
+from headrouter_core.profile.model_info import ModelInfo
+from headrouter_core.profile.profile import Profile
+from headrouter_core.profile.recipe import Recipe
 
 HEADS, SAMPLES, RATIOS = 4, 3, [0.6, 0.9]
 

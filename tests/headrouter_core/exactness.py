@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from headrouter_core.pruning import Trace, prune
+from headrouter_core.pruning.context import Trace, prune
 from headrouter_core.selectors.base import Selector
 
 from .masked import dropped_columns, error, masked

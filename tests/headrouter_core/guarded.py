@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from headrouter_core.errors import PruningError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors.base import Selector
 
 from .probes import Scattered

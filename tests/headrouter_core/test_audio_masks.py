@@ -11,8 +11,8 @@ import torch
 from headrouter_core import families
 from headrouter_core.errors import UsageError
 from headrouter_core.families.base import Anatomy
-from headrouter_core.inputs import prune_inputs
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
+from headrouter_core.pruning.inputs import prune_inputs
 
 from . import tiny_families
 from .guarded import ONE, THREE

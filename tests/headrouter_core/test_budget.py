@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from headrouter_core.budget import Budget
+from headrouter_core.engine.prompt.budget import Budget
 from headrouter_core.errors import PruningError, UsageError
-from headrouter_core.inputs import prune_inputs
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
+from headrouter_core.pruning.inputs import prune_inputs
 
 from .guarded import ONE, THREE, fixture_model
 from .masked import error

@@ -10,11 +10,11 @@ import warnings
 import pytest
 import torch
 
-from headrouter_core import bundle
 from headrouter_core.errors import ProfileError
-from headrouter_core.profile import Profile, Recipe
+from headrouter_core.profile import bundle
+from headrouter_core.profile.profile import Profile, Recipe
+from headrouter_core.profile.shipped import shipped_profiles
 from headrouter_core.selectors import HeadRouter
-from headrouter_core.shipped import shipped_profiles
 
 from .bundles import join, make_calibration, make_profile, make_tensors, split
 

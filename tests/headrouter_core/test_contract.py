@@ -13,10 +13,10 @@ from torch import nn
 from transformers import DynamicCache
 
 from headrouter_core import families
-from headrouter_core.calls import cache_name
-from headrouter_core.contract import check_library
 from headrouter_core.errors import PruningError, UnsupportedModelError
-from headrouter_core.pruning import prune
+from headrouter_core.families.calls import cache_name
+from headrouter_core.families.contract import check_library
+from headrouter_core.pruning.context import prune
 
 from .guarded import ONE
 from .probes import Scattered

@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from headrouter_core.errors import PruningError, UsageError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .guarded import ONE, fixture_model, hook_count
 from .probes import Scattered

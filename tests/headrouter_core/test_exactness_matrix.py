@@ -14,7 +14,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from headrouter_core.errors import PruningError, UsageError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .doubled import Doubled, doubled
 from .exactness import (

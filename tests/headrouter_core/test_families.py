@@ -11,13 +11,13 @@ import transformers
 from torch import nn
 from transformers import CONFIG_MAPPING
 
+from calibrate.estimation.replay.layers import replay
+from calibrate.estimation.replay.prefix import capture
 from headrouter_core import families
 from headrouter_core.errors import PruningError, UnsupportedModelError
 from headrouter_core.families.discovery import find_decoder
-from headrouter_core.model_info import fingerprint
-from headrouter_core.prefix import capture
-from headrouter_core.pruning import prune
-from headrouter_core.replay import replay
+from headrouter_core.profile.model_info import fingerprint
+from headrouter_core.pruning.context import prune
 
 from . import tiny_models
 from .exactness import TOLERANCE

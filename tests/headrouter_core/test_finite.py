@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from calibrate.estimation.replay.layers import replay
+from calibrate.estimation.replay.prefix import capture
 from headrouter_core import families
 from headrouter_core.errors import NonFiniteError, SelectionError
-from headrouter_core.inputs import prune_inputs
-from headrouter_core.prefix import capture
-from headrouter_core.pruning import prune
-from headrouter_core.replay import replay
+from headrouter_core.pruning.context import prune
+from headrouter_core.pruning.inputs import prune_inputs
 from headrouter_core.selectors import Frame, HeadRouter
 from headrouter_core.selectors.base import Need, Selection
 

@@ -12,9 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrouter_core import bundle
 from headrouter_core.errors import ProfileError
-from headrouter_core.profile import Profile
+from headrouter_core.profile import bundle
+from headrouter_core.profile.profile import Profile
 
 from .bundles import join, make_calibration, make_info, make_profile, make_tensors, split
 

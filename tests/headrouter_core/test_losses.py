@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headrouter_core.errors import PruningError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from . import tiny_families
 from .exactness import dropped_from, kept_by_scattered

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from calibrate.estimation.replay.layers import replay, replay_cache
+from calibrate.estimation.replay.prefix import capture
 from headrouter_core import families, load_profile, routing, scoring
 from headrouter_core.errors import HeadRouterError, SelectionError, UsageError
-from headrouter_core.inputs import prune_inputs
-from headrouter_core.prefix import capture
-from headrouter_core.pruning import prune
-from headrouter_core.replay import replay, replay_cache
+from headrouter_core.pruning.context import prune
+from headrouter_core.pruning.inputs import prune_inputs
 from headrouter_core.selectors import (
     DART,
     AdaptiveSegments,

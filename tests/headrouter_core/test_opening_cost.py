@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from headrouter_core import families, model_info, profile
+from headrouter_core import families
 from headrouter_core.errors import ProfileMismatchError
-from headrouter_core.pruning import prune
+from headrouter_core.profile import model_info, profile
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import HeadRouter
 
 from .bundles import make_profile

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from calibrate.estimation.replay.layers import replay
+from calibrate.estimation.replay.prefix import capture
 from headrouter_core import routing, scoring
-from headrouter_core.precision import full_precision
-from headrouter_core.prefix import capture
-from headrouter_core.pruning import prune
-from headrouter_core.replay import replay
+from headrouter_core.basics.precision import full_precision
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import HeadRouter
 
 from .test_selector_contract import every_selector, fitting_profile, make_selectors, model, prompts

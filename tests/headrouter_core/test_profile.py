@@ -12,15 +12,15 @@ import pytest
 import torch
 
 import headrouter_core
-from headrouter_core import bundle, shipped
 from headrouter_core.errors import (
     HeadRouterError,
     ProfileError,
     ProfileMismatchError,
     UsageError,
 )
-from headrouter_core.profile import Profile, Recipe, fingerprint
-from headrouter_core.shipped import load_profile
+from headrouter_core.profile import bundle, shipped
+from headrouter_core.profile.profile import Profile, Recipe, fingerprint
+from headrouter_core.profile.shipped import load_profile
 
 from .bundles import make_calibration, make_info, make_profile, make_tensors, split
 

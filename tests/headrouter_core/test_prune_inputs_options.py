@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from headrouter_core import families, prune_inputs
-from headrouter_core.audios import lengths
 from headrouter_core.errors import PruningError, SelectionError, UsageError
+from headrouter_core.pruning.audios import lengths
 from headrouter_core.scoring import keep_count
 from headrouter_core.selectors import (
     AdaptiveSegments,

@@ -12,7 +12,7 @@ import torch
 from transformers import Cache, DynamicCache, EncoderDecoderCache, StaticCache
 
 from headrouter_core.errors import PruningError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from . import tiny_families
 from .exactness import TOLERANCE, dropped_from, omni_step

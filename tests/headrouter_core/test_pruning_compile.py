@@ -13,7 +13,7 @@ from transformers import CompileConfig
 
 from headrouter_core import families
 from headrouter_core.families.discovery import find_decoder
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .guarded import ONE, fixture_model, refused
 from .probes import Affinity

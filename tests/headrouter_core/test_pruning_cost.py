@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from headrouter_core import families
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors.base import Need, Selection, View
 
 from .bundles import make_profile

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headrouter_core.families.discovery import find_decoder
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import FastV
 
 from .exactness import TOLERANCE, generated, generated_error

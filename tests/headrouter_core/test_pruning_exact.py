@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache, StaticCache
 
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .exactness import (
     TOLERANCE,

@@ -19,8 +19,8 @@ from headrouter_core.errors import (
     SelectionError,
     UsageError,
 )
-from headrouter_core.pruning import prune
-from headrouter_core.recipe import Recipe
+from headrouter_core.profile.recipe import Recipe
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import HeadRouter
 from headrouter_core.selectors.base import Selection, View
 

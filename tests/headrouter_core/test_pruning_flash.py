@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headrouter_core.errors import PruningError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .exactness import (
     TOLERANCE,

@@ -11,11 +11,11 @@ from torch import nn
 from transformers import StaticCache
 from transformers.modeling_flash_attention_utils import _is_packed_sequence
 
-from headrouter_core.columns import Columns
+from headrouter_core.engine.shortening.columns import Columns
+from headrouter_core.engine.shortening.masks import pruned_mask
 from headrouter_core.errors import PruningError
 from headrouter_core.families.attention import Attention, Projection
-from headrouter_core.masks import pruned_mask
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .guarded import ONE, THREE
 from .probes import Scattered

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from calibrate.estimation.replay.layers import answer_nll, replay, replay_cache
+from calibrate.estimation.replay.prefix import Prefix, capture
 from headrouter_core import families
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
-from headrouter_core.prefix import Prefix, capture
-from headrouter_core.pruning import prune
-from headrouter_core.replay import answer_nll, replay, replay_cache
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors.base import Need, Selection, View
 
 from .exactness import TOLERANCE

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import Cache, DynamicCache, LogitsProcessor, LogitsProcessorList, StaticCache
 
 from headrouter_core import Energy, PruningError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .exactness import omni_step
 from .guarded import ONE, fixture_model

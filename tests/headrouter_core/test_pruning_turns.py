@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Cache, DynamicCache, StaticCache
 
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .exactness import TOLERANCE, generated_error
 from .masked import error, masked

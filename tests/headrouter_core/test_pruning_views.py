@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from headrouter_core import families
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import HeadRouter
 from headrouter_core.selectors.base import Need, Selection, View
 

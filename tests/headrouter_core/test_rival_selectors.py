@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrouter_core.errors import UsageError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import DART, AffinityMerge, Energy, FastV, Segmentwise
 from headrouter_core.selectors.base import View
 

@@ -9,7 +9,7 @@ import torch
 
 from headrouter_core import families, routing
 from headrouter_core.errors import UsageError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.scoring import keep_count
 from headrouter_core.selectors import (
     DART,

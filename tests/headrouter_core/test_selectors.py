@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrouter_core import routing, scoring
 from headrouter_core.errors import ProfileMismatchError, UsageError
-from headrouter_core.profile import Recipe
+from headrouter_core.profile.profile import Recipe
 from headrouter_core.selectors import Frame, HeadRouter, Random
 from headrouter_core.selectors.base import Need, View
 from headrouter_core.selectors.headrouter import _on

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from calibrate.estimation.replay.prefix import capture
 from headrouter_core.errors import PruningError, UsageError
-from headrouter_core.prefix import capture
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .guarded import ONE, fixture_model, hook_count, not_opened
 from .probes import Affinity, Scattered

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from headrouter_core.engine.prompt.sight import shown_columns
 from headrouter_core.errors import PruningError
-from headrouter_core.sight import shown_columns
 
 TWO = torch.tensor([[0, 1, 1], [1, 1, 1]])
 CAUSAL = torch.ones(3, 3, dtype=torch.bool).tril()

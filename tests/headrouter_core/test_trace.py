@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from headrouter_core import trace as traces
+from headrouter_core.engine.choice import trace as traces
+from headrouter_core.engine.choice.trace import Entry, Trace
 from headrouter_core.errors import UsageError
-from headrouter_core.inputs import prune_inputs
-from headrouter_core.pruning import prune
-from headrouter_core.trace import Entry, Trace
+from headrouter_core.pruning.context import prune
+from headrouter_core.pruning.inputs import prune_inputs
 
 from .guarded import ONE, fixture_model
 from .probes import Affinity, Recorder

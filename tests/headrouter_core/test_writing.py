@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from headrouter_core import writing
+from headrouter_core.basics import writing
+from headrouter_core.basics.writing import check, write
 from headrouter_core.errors import HeadRouterError, UsageError
-from headrouter_core.profile import Profile
-from headrouter_core.writing import check, write
+from headrouter_core.profile.profile import Profile
 
 from .bundles import make_profile
 
@@ -133,7 +133,7 @@ def test_asking_leaves_nothing_and_changes_nothing(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from headrouter_core import writing
+from headrouter_core.basics import writing
 def hang(descriptor):
     print("half", flush=True)
     sys.stdin.read()

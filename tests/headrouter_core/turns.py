@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 from headrouter_core.selectors.base import Selector
 
 from .exactness import Inputs, Kept, Step, dropped_from, shown_logits

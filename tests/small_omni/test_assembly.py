@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, WhisperForConditionalGeneration
 
-from calibrate.models import load
+from calibrate.models.named import load
 from headrouter_core import Frame, prune
 from small_omni.adapter import Places, attach, merge, save, trained
 from small_omni.assembly import LONGEST, assemble, towers

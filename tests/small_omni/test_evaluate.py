@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calibrate.models import load
+from calibrate.models.named import load
 from small_omni import evaluate
 
 

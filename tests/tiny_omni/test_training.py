@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from calibrate.frontends.qwen2_5_omni import Qwen25OmniFrontEnd
+from calibrate.models.frontends.qwen2_5_omni import Qwen25OmniFrontEnd
 from tiny_omni.batches import FRAME_HEADS, IGNORE, SOUNDS, Packer, frame_labels, log_mel
 from tiny_omni.clips import Bank
 from tiny_omni.questions import questions

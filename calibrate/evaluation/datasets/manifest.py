@@ -15,8 +15,9 @@ import reprlib
 from collections import defaultdict
 from pathlib import Path
 
+from calibrate.estimation.samples.manifests import Entry, read_manifest
 from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS, reader, right_choice
-from calibrate.evaluation.items import (
+from calibrate.evaluation.scoring.items import (
     CHOICE,
     JUDGED,
     KINDS,
@@ -27,8 +28,7 @@ from calibrate.evaluation.items import (
     Item,
     letters,
 )
-from calibrate.evaluation.normalisers import audiomarathon, plain
-from calibrate.manifests import Entry, read_manifest
+from calibrate.evaluation.scoring.normalisers import audiomarathon, plain
 from headrouter_core.errors import UsageError
 
 
@@ -38,8 +38,9 @@ def manifest(path: Path) -> Dataset:
     Entries whose audio is not there become faults; a malformed line is an error.
 
     Raises:
-        UsageError: naming file and line, as :func:`calibrate.manifests.read_manifest`, and for an
-            unknown kind, choices that are no list, or an answer that cannot be right.
+        UsageError: naming file and line, as
+            :func:`calibrate.estimation.samples.manifests.read_manifest`, and for an unknown kind,
+            choices that are no list, or an answer that cannot be right.
     """
     by_task: dict[str, list[Entry]] = defaultdict(list)
     for entry in read_manifest(path):

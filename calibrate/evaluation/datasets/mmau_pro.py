@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calibrate.evaluation.clusters import merged
 from calibrate.evaluation.datasets.reading import (
     MAX_NEW_TOKENS,
     locate,
@@ -21,7 +20,8 @@ from calibrate.evaluation.datasets.reading import (
     reader,
     right_choice,
 )
-from calibrate.evaluation.items import CHOICE, JUDGED, Dataset, Fault, Item, letters
+from calibrate.evaluation.scoring.clusters import merged
+from calibrate.evaluation.scoring.items import CHOICE, JUDGED, Dataset, Fault, Item, letters
 from headrouter_core.errors import HeadRouterError, UsageError
 
 #: Closed category -> (group, published number of rows). HeadRouter evaluates the five that are of

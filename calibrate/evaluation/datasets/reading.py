@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calibrate.evaluation.answers import parse_choice, parse_label
-from calibrate.evaluation.items import Reader
+from calibrate.evaluation.scoring.answers import parse_choice, parse_label
+from calibrate.evaluation.scoring.items import Reader
 from calibrate.sound.reading import load_audio
 from headrouter_core.errors import UsageError
 

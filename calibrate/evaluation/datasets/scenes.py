@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from calibrate.evaluation.items import LABEL, TRANSCRIPT, Dataset, Item
+from calibrate.evaluation.scoring.items import LABEL, TRANSCRIPT, Dataset, Item
 from headrouter_core.errors import UsageError
 from tiny_omni.clips import Bank
 from tiny_omni.questions import TASKS, pose

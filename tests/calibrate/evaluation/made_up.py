@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from calibrate.evaluation.answers import parse
-from calibrate.evaluation.examples import _packed
-from calibrate.evaluation.items import LABEL, TRANSCRIPT, Dataset, Fault, Item
-from calibrate.evaluation.metrics import scores
-from calibrate.evaluation.results import build, systems_of
+from calibrate.evaluation.asking.examples import _packed
+from calibrate.evaluation.comparing.results import build, systems_of
+from calibrate.evaluation.scoring.answers import parse
+from calibrate.evaluation.scoring.items import LABEL, TRANSCRIPT, Dataset, Fault, Item
+from calibrate.evaluation.scoring.metrics import scores
 
 METHODS = ("headrouter", "frame", "random", "headrouter:hard")
 RATIOS = (0.3, 0.9)

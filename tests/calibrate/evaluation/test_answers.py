@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrate.evaluation.answers import parse, parse_choice, parse_label, parse_transcript
-from calibrate.evaluation.items import CHOICE, JUDGED, LABEL, TRANSCRIPT, Item
+from calibrate.evaluation.scoring.answers import parse, parse_choice, parse_label, parse_transcript
+from calibrate.evaluation.scoring.items import CHOICE, JUDGED, LABEL, TRANSCRIPT, Item
 
 CHOICES = ("a cat meows", "a bird sings", "a dog barks", "Urban park - park")
 

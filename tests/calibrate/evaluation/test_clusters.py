@@ -1,6 +1,6 @@
 """Components and cluster names."""
 
-from calibrate.evaluation.clusters import components, merged
+from calibrate.evaluation.scoring.clusters import components, merged
 
 
 def test_sets_that_share_members_hang_together():

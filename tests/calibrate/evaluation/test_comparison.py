@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from calibrate.evaluation.comparison import VANILLA, Comparison, Estimate, TaskAnswers
-from calibrate.evaluation.items import JUDGED, LABEL, TRANSCRIPT
-from calibrate.evaluation.metrics import summary
+from calibrate.evaluation.comparing.comparison import VANILLA, Comparison, Estimate, TaskAnswers
+from calibrate.evaluation.scoring.items import JUDGED, LABEL, TRANSCRIPT
+from calibrate.evaluation.scoring.metrics import summary
 
 FRAME, RANDOM = ("frame", 0.6), ("random", 0.6)
 

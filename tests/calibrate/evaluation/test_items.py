@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from calibrate.errors import AudioError
-from calibrate.evaluation.items import CHOICE, LABEL, Dataset, Fault, Item, letters
+from calibrate.evaluation.scoring.items import CHOICE, LABEL, Dataset, Fault, Item, letters
+from calibrate.terminal.errors import AudioError
 
 
 def item(name="x", task="t", **changes):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from calibrate.evaluation.journal import lines_of, opened
+from calibrate.evaluation.asking.journal import lines_of, opened
 from headrouter_core.errors import HeadRouterError, UsageError
 
 HEADER = {"model": "tiny-omni", "ratios": [0.3, 0.6], "seed": 0}

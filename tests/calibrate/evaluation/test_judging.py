@@ -2,8 +2,8 @@
 
 import json
 
-from calibrate.evaluation.items import JUDGED, LABEL, Item
-from calibrate.evaluation.judging import write_for_judge
+from calibrate.evaluation.scoring.items import JUDGED, LABEL, Item
+from calibrate.evaluation.showing.judging import write_for_judge
 
 
 def item(name, kind, **changes):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.evaluation.likelihood import divergence, option_scores
+from calibrate.evaluation.scoring.likelihood import divergence, option_scores
 
 VARIANTS, VOCABULARY = 4, 11
 

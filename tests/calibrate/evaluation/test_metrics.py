@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from calibrate.evaluation.items import CHOICE, LABEL, TRANSCRIPT
-from calibrate.evaluation.metrics import (
+from calibrate.evaluation.scoring.items import CHOICE, LABEL, TRANSCRIPT
+from calibrate.evaluation.scoring.metrics import (
     HEADLINES,
     corpus_wer,
     edit_counts,
@@ -19,7 +19,7 @@ from calibrate.evaluation.metrics import (
     summary,
     war,
 )
-from calibrate.evaluation.normalisers import NORMALISERS, audiomarathon, plain
+from calibrate.evaluation.scoring.normalisers import NORMALISERS, audiomarathon, plain
 
 LABELS = ("A", "B", "C", "a long label, with a comma")
 WORDS = st.lists(st.sampled_from(["one", "two", "three", "four"]), max_size=8).map(" ".join)

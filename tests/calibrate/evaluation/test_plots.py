@@ -8,13 +8,13 @@ import soundfile
 from matplotlib.figure import Figure
 from PIL import Image
 
-from calibrate.evaluation.comparison import VANILLA
-from calibrate.evaluation.costs import costs_of
-from calibrate.evaluation.examples import _packed, unpacked
+from calibrate.evaluation.asking.examples import _packed, unpacked
+from calibrate.evaluation.comparing.comparison import VANILLA
+from calibrate.evaluation.comparing.costs import costs_of
 from calibrate.evaluation.folder import Folder
-from calibrate.evaluation.plots import examples_drawn, heads, kept, pictures, write_all
-from calibrate.evaluation.plots.canvas import styles
-from calibrate.evaluation.plots.scores import front
+from calibrate.evaluation.showing.plots import examples_drawn, heads, kept, pictures, write_all
+from calibrate.evaluation.showing.plots.canvas import styles
+from calibrate.evaluation.showing.plots.scores import front
 from headrouter_core.errors import HeadRouterError
 from tests.calibrate.evaluation import made_up
 
@@ -45,7 +45,7 @@ def painted(monkeypatch):
         return b""
 
     for module in ("scores", "heads", "kept"):
-        monkeypatch.setattr(f"calibrate.evaluation.plots.{module}.draw", draw)
+        monkeypatch.setattr(f"calibrate.evaluation.showing.plots.{module}.draw", draw)
     return figures
 
 

@@ -9,8 +9,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from calibrate.cli import app
+from calibrate.evaluation.comparing.results import dumps
 from calibrate.evaluation.folder import Folder, write
-from calibrate.evaluation.results import dumps
 from tests.calibrate.evaluation import made_up
 
 HOSTILE = "<script>alert('1')</script> \"'&{{ 7 * 7 }}<img src=x onerror=alert(2)>"

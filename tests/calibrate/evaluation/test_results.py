@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from calibrate.evaluation import results as module
-from calibrate.evaluation.items import JUDGED, Dataset
-from calibrate.evaluation.methods import METHODS
-from calibrate.evaluation.results import build, dumps, read, systems_of
-from calibrate.evaluation.table import describe
-from calibrate.evaluation.wording import in_families, labels, percent
+from calibrate.evaluation.asking.methods import METHODS
+from calibrate.evaluation.comparing import results as module
+from calibrate.evaluation.comparing.results import build, dumps, read, systems_of
+from calibrate.evaluation.scoring.items import JUDGED, Dataset
+from calibrate.evaluation.showing.table import describe
+from calibrate.evaluation.showing.wording import in_families, labels, percent
 from headrouter_core.errors import HeadRouterError, UsageError
 from tests.calibrate.evaluation import made_up
 

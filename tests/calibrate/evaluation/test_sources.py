@@ -2,10 +2,10 @@
 
 import pytest
 
-from calibrate.errors import AudioError, MissingAudioError
-from calibrate.evaluation import sources
-from calibrate.evaluation.items import Dataset, Fault
-from calibrate.evaluation.sources import in_turn, limited, read_data
+from calibrate.evaluation.datasets import sources
+from calibrate.evaluation.datasets.sources import in_turn, limited, read_data
+from calibrate.evaluation.scoring.items import Dataset, Fault
+from calibrate.terminal.errors import AudioError, MissingAudioError
 from headrouter_core.errors import UsageError
 from tests.calibrate.evaluation import made_up
 

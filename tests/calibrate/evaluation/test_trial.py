@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.asking import answer
+from calibrate.estimation.replay.layers import answer_nll
+from calibrate.evaluation.asking.methods import METHODS, parse_methods
+from calibrate.evaluation.asking.trial import Trial
 from calibrate.evaluation.datasets.scenes import scenes
-from calibrate.evaluation.methods import METHODS, parse_methods
-from calibrate.evaluation.trial import Trial
-from calibrate.selecting import build_selector
+from calibrate.models.asking import answer
+from calibrate.models.selecting import build_selector
 from headrouter_core import prune, scoring
 from headrouter_core.errors import UsageError
-from headrouter_core.replay import answer_nll
 
 
 @pytest.fixture(scope="module")

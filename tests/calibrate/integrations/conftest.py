@@ -2,11 +2,11 @@
 
 import pytest
 
-from calibrate.integrations.lmms_eval import answering
-from calibrate.integrations.lmms_eval.answering import Answerer
-from calibrate.integrations.lmms_eval.requests import read_request
-from calibrate.integrations.lmms_eval.settings import read_settings
-from calibrate.models import load
+from calibrate.lmms_eval import answering
+from calibrate.lmms_eval.answering import Answerer
+from calibrate.lmms_eval.requests import read_request
+from calibrate.lmms_eval.settings import read_settings
+from calibrate.models.named import load
 from calibrate.sound.reading import load_audio
 from tiny_omni import DEMO
 

@@ -5,10 +5,10 @@ import contextlib
 import pytest
 import torch
 
-from calibrate.asking import answer
-from calibrate.errors import AudioError
-from calibrate.integrations.lmms_eval import answering
-from calibrate.selecting import build_selector
+from calibrate.lmms_eval import answering
+from calibrate.models.asking import answer
+from calibrate.models.selecting import build_selector
+from calibrate.terminal.errors import AudioError
 from headrouter_core import SELECTORS, Need, Selection, load_profile, prune, scoring
 from headrouter_core.errors import ProfileMismatchError, SelectionError, UsageError
 from headrouter_core.families import locate

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.errors import AudioError
-from calibrate.integrations.lmms_eval.audio import read_audio
+from calibrate.lmms_eval.audio import read_audio
 from calibrate.sound.reading import load_audio
+from calibrate.terminal.errors import AudioError
 from headrouter_core.errors import UsageError
 
 RATE = 16_000

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from calibrate.integrations.lmms_eval.generation import read_generation
-from calibrate.integrations.lmms_eval.requests import read_request
-from calibrate.integrations.lmms_eval.settings import own_device, read_settings
+from calibrate.lmms_eval.generation import read_generation
+from calibrate.lmms_eval.requests import read_request
+from calibrate.lmms_eval.settings import own_device, read_settings
 from headrouter_core.errors import UsageError
 
 ROOT = Path(__file__).parents[3]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from calibrate.errors import AudioError
+from calibrate.sound.files.sources import Source
 from calibrate.sound.reading import LONGEST, load_audio, read
-from calibrate.sound.sources import Source
+from calibrate.terminal.errors import AudioError
 
 RATE = 16_000
 

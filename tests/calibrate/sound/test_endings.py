@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from calibrate.errors import AudioError
 from calibrate.sound.reading import read
+from calibrate.terminal.errors import AudioError
 from tests.calibrate.sound.expect import FILES
 
 RATE = 16_000

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 import transformers.audio_utils
 
-from calibrate.errors import AudioError, MissingAudioError
 from calibrate.sound.reading import DECODER, load_audio
+from calibrate.terminal.errors import AudioError, MissingAudioError
 from tiny_omni.clips import load_clips
 from tiny_omni.demo import DEMO
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from calibrate.errors import AudioError, AudioWarning
 from calibrate.sound.reading import load_audio, read
+from calibrate.terminal.errors import AudioError, AudioWarning
 from tiny_omni import DEMO
 from tiny_omni.clips import load_clips
 

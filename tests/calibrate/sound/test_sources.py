@@ -9,9 +9,9 @@ import types
 import numpy as np
 import pytest
 
-from calibrate.errors import AudioError, MissingAudioError
-from calibrate.sound import sources
+from calibrate.sound.files import sources
 from calibrate.sound.reading import read
+from calibrate.terminal.errors import AudioError, MissingAudioError
 from tests.calibrate.sound.expect import FILES
 from tiny_omni import DEMO
 

@@ -18,9 +18,9 @@ from calibrate.evaluation.datasets.audiomarathon.librispeech_long import recordi
 from calibrate.evaluation.datasets.audiomarathon.records import choices_of, read_records
 from calibrate.evaluation.datasets.audiomarathon.tasks import IDENTITY, TASKS, Spec
 from calibrate.evaluation.datasets.reading import locate, reader, right_choice
-from calibrate.evaluation.items import CHOICE, TRANSCRIPT, Dataset, Fault, Item, letters
-from calibrate.evaluation.normalisers import audiomarathon as spelled
-from calibrate.evaluation.normalisers import plain
+from calibrate.evaluation.scoring.items import CHOICE, TRANSCRIPT, Dataset, Fault, Item, letters
+from calibrate.evaluation.scoring.normalisers import audiomarathon as spelled
+from calibrate.evaluation.scoring.normalisers import plain
 from headrouter_core.errors import UsageError
 
 

@@ -4,10 +4,10 @@ import json
 
 from typer.testing import CliRunner
 
-from calibrate import asking
 from calibrate.cli import app
 from calibrate.evaluation.datasets import manifest
-from calibrate.evaluation.items import KINDS
+from calibrate.evaluation.scoring.items import KINDS
+from calibrate.models import asking
 
 METHODS, RATIOS = "headrouter,frame,affinity_merge", "0.6,0.9"
 SYSTEMS = [("vanilla", 0.0)] + [

@@ -78,4 +78,4 @@ def results(whole):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out: they are drawn in ``whole``."""
-    monkeypatch.setattr("calibrate.evaluation.plots.write_all", lambda *_: None)
+    monkeypatch.setattr("calibrate.evaluation.showing.plots.write_all", lambda *_: None)

@@ -18,7 +18,7 @@ def test_a_second_run_asks_nothing(arguments, whole, monkeypatch, undrawn):
     folder, first = whole
     before = {path: path.read_bytes() for path in folder.rglob("*.json*")}
     for name in ("run.Trial", "timing.measure", "examples.collect"):
-        monkeypatch.setattr(f"calibrate.evaluation.{name}", None)
+        monkeypatch.setattr(f"calibrate.evaluation.asking.{name}", None)
     again = run(arguments, folder)
     assert again.exit_code == 0, again.stderr
     assert again.stdout == first.stdout
@@ -28,9 +28,9 @@ def test_a_second_run_asks_nothing(arguments, whole, monkeypatch, undrawn):
 
 KILLED = """
 import os, signal
-from calibrate.evaluation import journal
+from calibrate.evaluation.asking import journal
 from calibrate.evaluation.datasets import manifest
-from calibrate.evaluation.items import KINDS
+from calibrate.evaluation.scoring.items import KINDS
 
 written = 0
 
@@ -77,7 +77,7 @@ def test_shards_are_put_together(arguments, whole, tmp_path, monkeypatch, undraw
     ]
     assert [len(part) for part in asked] == [3, 2]
     assert not set(asked[0]) & set(asked[1])
-    monkeypatch.setattr("calibrate.evaluation.run.Trial", None)  # nothing is asked any more
+    monkeypatch.setattr("calibrate.evaluation.asking.run.Trial", None)  # nothing is asked any more
     rest = ("--timed", 0, "--examples", 0)
     done = run(arguments, folder, *rest)
     assert done.exit_code == 0, done.stderr
@@ -110,7 +110,7 @@ def test_interrupted_in_any_stage_it_goes_on(
         (folder / "timing.json").unlink()
     place = stage.replace("records", "run")
     module, _, name = place.partition(".")
-    real = getattr(sys.modules[f"calibrate.evaluation.{module}"], name)
+    real = getattr(sys.modules[f"calibrate.evaluation.asking.{module}"], name)
     calls = []
 
     def interrupted(*args, **kwargs):
@@ -120,7 +120,7 @@ def test_interrupted_in_any_stage_it_goes_on(
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"calibrate.evaluation.{place}", interrupted)
+        patch.setattr(f"calibrate.evaluation.asking.{place}", interrupted)
         done = run(arguments, folder)
     assert done.exit_code == 130
     assert "the same command goes on from there" in done.stderr

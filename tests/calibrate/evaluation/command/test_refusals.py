@@ -94,7 +94,7 @@ def test_a_method_that_breaks_its_contract_stops_everything(
 
 def test_logits_that_are_no_numbers_stop_everything(arguments, tmp_path, monkeypatch, undrawn):
     nan = torch.full((1,), torch.nan)
-    monkeypatch.setattr("calibrate.evaluation.records.divergence", lambda *_: nan)
+    monkeypatch.setattr("calibrate.evaluation.asking.records.divergence", lambda *_: nan)
     done = run(arguments, tmp_path / "results", "--methods", "frame")
     assert done.exit_code == 1
     assert "logits with vanilla at ratio 0 are not finite" in done.stderr

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from calibrate.evaluation.normalisers import audiomarathon
+from calibrate.evaluation.scoring.normalisers import audiomarathon
 from headrouter_core import scoring
 from tests.calibrate.evaluation.command.asked import SYSTEMS, run
 

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from calibrate.errors import AudioError
-from calibrate.evaluation.answers import parse
 from calibrate.evaluation.datasets.audiomarathon import IDENTITY, TASKS, audiomarathon
-from calibrate.evaluation.items import CHOICE, TRANSCRIPT
+from calibrate.evaluation.scoring.answers import parse
+from calibrate.evaluation.scoring.items import CHOICE, TRANSCRIPT
+from calibrate.terminal.errors import AudioError
 from headrouter_core.errors import UsageError
 from tests.calibrate.evaluation.datasets.audio_files import write_audio
 

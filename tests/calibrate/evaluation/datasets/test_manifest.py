@@ -6,7 +6,7 @@ import json
 import pytest
 
 from calibrate.evaluation.datasets.manifest import manifest
-from calibrate.evaluation.items import CHOICE, JUDGED, LABEL, TRANSCRIPT
+from calibrate.evaluation.scoring.items import CHOICE, JUDGED, LABEL, TRANSCRIPT
 from headrouter_core.errors import UsageError
 from tests.calibrate.evaluation.datasets.audio_files import write_audio
 

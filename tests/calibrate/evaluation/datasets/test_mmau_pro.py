@@ -6,9 +6,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from calibrate.evaluation.answers import parse
 from calibrate.evaluation.datasets.mmau_pro import CLOSED, OPEN, mmau_pro
-from calibrate.evaluation.items import CHOICE, JUDGED
+from calibrate.evaluation.scoring.answers import parse
+from calibrate.evaluation.scoring.items import CHOICE, JUDGED
 from headrouter_core.errors import HeadRouterError, UsageError
 from tests.calibrate.evaluation.datasets.audio_files import write_audio
 

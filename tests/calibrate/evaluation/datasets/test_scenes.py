@@ -2,10 +2,10 @@
 
 import pytest
 
-from calibrate.evaluation.answers import parse
 from calibrate.evaluation.datasets import scenes as reader
 from calibrate.evaluation.datasets.scenes import VOCABULARIES, scenes
-from calibrate.evaluation.items import LABEL, TRANSCRIPT
+from calibrate.evaluation.scoring.answers import parse
+from calibrate.evaluation.scoring.items import LABEL, TRANSCRIPT
 from headrouter_core.errors import UsageError
 from tiny_omni.clips import Bank
 from tiny_omni.questions import TASKS, pose

@@ -1,0 +1,1 @@
+"""The choices of a calibration, each made by cross-validation."""

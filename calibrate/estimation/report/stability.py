@@ -1,0 +1,122 @@
+"""How far a profile can be trusted: with the length of the audio, the samples and the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from calibrate.estimation.ablation import ablate
+from calibrate.estimation.bench import Bench
+from calibrate.estimation.choosing.choices import Choices, Fitted
+from calibrate.estimation.choosing.material import Material, spreads_of
+from calibrate.estimation.fitting import fit_routing
+from calibrate.estimation.samples.sample import Sample
+from calibrate.models.named import Loaded
+from calibrate.terminal.progress import Progress
+from headrouter_core import routing
+
+SEEDS = (0, 1, 2)
+LENGTHS = (6.0, 10.0, 20.0, 30.0)
+_BINS = 4
+
+
+def by_length(benches: Sequence[Bench], fitted: Fitted) -> list[dict[str, Any]]:
+    """How spread and mixing move with the number of audio tokens: one row a length.
+
+    Lengths are the distinct N_a where there are few, else quarters of the samples.
+    """
+    ordered = sorted(benches, key=lambda bench: bench.audio_tokens)
+    counts = [bench.audio_tokens for bench in ordered]
+    if len(set(counts)) <= 2 * _BINS:
+        bins = [[b for b in ordered if b.audio_tokens == count] for count in sorted(set(counts))]
+    else:
+        parts = np.array_split(np.arange(len(ordered)), _BINS)
+        bins = [[ordered[index] for index in part] for part in parts]
+    return [_row(members, fitted) for members in bins]
+
+
+def _row(benches: Sequence[Bench], fitted: Fitted) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "audio_tokens": [benches[0].audio_tokens, benches[-1].audio_tokens],
+        "samples": len(benches),
+    }
+    centers = torch.from_numpy(fitted.routing.centers)
+    for group in ("semantic", "acoustic"):
+        members = [bench for bench in benches if bench.sample.group == group]
+        spreads = torch.from_numpy(spreads_of(members, fitted.text_tokens))
+        if not len(spreads):
+            continue
+        mixed = [routing.mixing(s, centers, fitted.routing.bandwidth) for s in spreads]
+        shares = torch.stack(mixed).mean(0).tolist()
+        row[group] = {
+            "spread": round(float(spreads.mean()), 6),
+            "mixing": dict(zip(routing.GROUPS, [round(s, 4) for s in shares], strict=True)),
+        }
+    return row
+
+
+def stability(
+    loaded: Loaded,
+    draw: Callable[[int, int], list[Sample]],
+    sizes: tuple[int, int],
+    choices: Choices,
+    *,
+    layer: int,
+    ratios: Sequence[float],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Fit again on other samples, with rule, text tokens and bandwidth rule as chosen.
+
+    ``draw(per_category, seed)`` gives samples. The small size is fitted for three seeds, and
+    compared with the large one: changes of centers and bandwidth relative to the large fit, and of
+    the weights as total variation distance (half the sum of absolute differences, in [0, 1]).
+    """
+
+    def refit(per_category: int, seed: int) -> dict[str, Any]:
+        samples = [sample for sample in draw(per_category, seed) if not sample.held_out]
+        title = f"{per_category} a category, seed {seed}"
+        with progress.stage(title, len(samples)) as tick:
+            benches = [Bench(loaded, sample, layer) for sample in samples]
+            material = Material(benches, ablate(benches, ratios, tick))
+        spreads = spreads_of(benches, choices.probe.text_tokens)
+        fitted = fit_routing(spreads, material.acoustic, choices.routing.factor)
+        return {
+            "samples": len(samples),
+            "centers": fitted.centers,
+            "bandwidth": fitted.bandwidth,
+            "weights": material.weights(choices.weights.candidate),
+        }
+
+    small, large = sizes
+    seeds = {seed: refit(small, seed) for seed in SEEDS}
+    half = refit(large, SEEDS[0])
+    return {
+        "per_category": {"small": small, "large": large},
+        "large": {"samples": half["samples"], **_parameters(half)},
+        "small": {str(seed): _parameters(fit) for seed, fit in seeds.items()},
+        "change": {str(seed): _change(fit, half) for seed, fit in seeds.items()},
+    }
+
+
+def _parameters(fit: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "centers": [round(float(center), 6) for center in fit["centers"]],
+        "bandwidth": round(fit["bandwidth"], 6),
+    }
+
+
+def _change(fit: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
+    centers = np.abs(fit["centers"] - reference["centers"]) / reference["centers"]
+    moved = np.abs(fit["weights"] - reference["weights"]).sum(axis=1) / 2
+    names = routing.GROUPS
+    return {
+        "centers": {n: round(float(c), 4) for n, c in zip(names, centers, strict=True)},
+        "bandwidth": round(abs(fit["bandwidth"] / reference["bandwidth"] - 1), 4),
+        "weights": {n: round(float(m), 4) for n, m in zip(names, moved, strict=True)},
+    }
+
+
+__all__ = ["LENGTHS", "SEEDS", "by_length", "stability"]

@@ -1,0 +1,1 @@
+"""Putting every item to a model, with every method at every ratio."""

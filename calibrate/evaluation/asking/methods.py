@@ -1,0 +1,60 @@
+"""The methods that an evaluation compares: every selector, and the paper's ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from calibrate.models.selecting import takes_profile
+from headrouter_core.errors import UsageError
+from headrouter_core.selectors import SELECTORS, HeadRouter
+
+#: Ablations of HeadRouter (arXiv 2604.23717, section 4 and Fig. 2) -> its arguments.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "headrouter:hard": {"route": "hard"},
+    "headrouter:no-router": {"route": "uniform"},
+    "headrouter:no-prefilter": {"exponent": 0.0},
+    "headrouter:semantic": {"route": "semantic"},
+    "headrouter:acoustic": {"route": "acoustic"},
+    "headrouter:swapped": {"route": "swapped"},
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A selector with its settings, under the name that results know it by."""
+
+    name: str
+    kind: type
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def takes_profile(self) -> bool:
+        """Whether it is calibrated."""
+        return takes_profile(self.kind)
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        *(Method(name, kind) for name, kind in SELECTORS.items()),
+        *(Method(name, HeadRouter, options) for name, options in ABLATIONS.items()),
+    )
+}
+
+
+def parse_methods(text: str) -> list[Method]:
+    """Return the methods of a comma-separated list, or of ``all``, in the order of ``METHODS``.
+
+    Raises:
+        UsageError: an unknown name, listing the known ones, or none at all.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"no method is given; known are all, {', '.join(METHODS)}")
+    unknown = next((name for name in names if name not in METHODS and name != "all"), None)
+    if unknown is not None:
+        raise UsageError(f"there is no method {unknown!r}; known are all, {', '.join(METHODS)}")
+    return [method for name, method in METHODS.items() if name in names or "all" in names]

@@ -1,0 +1,165 @@
+"""Every method at every ratio on every item of a set, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calibrate.evaluation.asking.journal import Journal
+from calibrate.evaluation.asking.methods import Method
+from calibrate.evaluation.asking.records import Texts, record
+from calibrate.evaluation.asking.replies import Reply
+from calibrate.evaluation.asking.trial import Trial
+from calibrate.evaluation.comparing.comparison import VANILLA, System
+from calibrate.evaluation.scoring.answers import NORMALISED_BY
+from calibrate.evaluation.scoring.items import Dataset, Fault, Item
+from calibrate.models.named import Loaded
+from calibrate.sound.reading import DECODER
+from calibrate.terminal.errors import AudioError
+from calibrate.terminal.progress import Progress
+from headrouter_core import __version__, families
+from headrouter_core.errors import NonFiniteError, PruningError, SelectionError, UsageError
+from headrouter_core.profile.profile import Profile
+from headrouter_core.selectors import Selection
+
+_LIBRARIES = ("torch", "transformers", "numpy", "tokenizers", "jiwer")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation varies, and what it holds fixed."""
+
+    methods: tuple[Method, ...]
+    ratios: tuple[float, ...]
+    layer: int
+    seed: int
+    profile: Profile | None
+
+    @property
+    def systems(self) -> list[System]:
+        """Vanilla, then every method at every ratio: the order of replies in a record."""
+        return [VANILLA, *((m.name, ratio) for ratio in self.ratios for m in self.methods)]
+
+    @property
+    def text_tokens(self) -> str:
+        """Whose queries the recorded selectivity is of."""
+        return "all" if self.profile is None else self.profile.recipe.text_tokens
+
+
+def evaluate(
+    loaded: Loaded, dataset: Dataset, plan: Plan, journal: Journal, progress: Progress
+) -> list[Fault]:
+    """Ask every item that the journal does not hold, and write what came out.
+
+    Returns:
+        Items that cannot be asked, as where the audio cannot be decoded or does not fit the model:
+        these are counted and named, and have no replies. The next run tries them again.
+    """
+    todo = [item for item in dataset.items if "replies" not in journal.lines.get(item.id, {})]
+    if todo:
+        with progress.stage(dataset.name, len(todo)) as tick:
+            for item in todo:
+                line = _line(loaded, item, plan)
+                if journal.lines.get(item.id) != line:
+                    journal.write(line)
+                tick()
+    lines = [journal.lines[item.id] for item in dataset.items]
+    return [Fault(line["id"], line["task"], line["fault"]) for line in lines if "fault" in line]
+
+
+def _line(loaded: Loaded, item: Item, plan: Plan) -> dict[str, Any]:
+    try:
+        return _asked(Trial(loaded, item, plan.layer, plan.methods), plan)
+    except SelectionError:
+        raise  # the method is at fault, not the item
+    except (AudioError, NonFiniteError, PruningError, UsageError) as error:
+        if isinstance(error, NonFiniteError) and error.weight is not None:
+            raise  # the model is
+        return {"id": item.id, "task": item.task, "fault": str(error)}
+
+
+def _asked(trial: Trial, plan: Plan) -> dict[str, Any]:
+    texts = Texts.of(trial.item, trial)
+    whole = trial.everything()
+    (vanilla,) = trial.ask([whole], texts.ids, echo=True)
+    # vanilla's own answer, given to all: what the divergence is measured on
+    given = [*texts.ids, vanilla.ids]
+    replies: dict[System, tuple[Selection, Reply]] = {VANILLA: (whole, vanilla)}
+    for ratio in plan.ratios:
+        chosen = [trial.select(m, ratio, plan.profile, plan.seed) for m in plan.methods]
+        different, numbers = _different(chosen)
+        said = trial.ask(different, given)
+        for method, selection, number in zip(plan.methods, chosen, numbers, strict=True):
+            replies[method.name, ratio] = selection, said[number]
+    return record(trial, texts, replies, plan.text_tokens)
+
+
+def _different(chosen: Sequence[Selection]) -> tuple[list[Selection], list[int]]:
+    """Return selections that keep the same tokens in the same states once, and each one's number.
+
+    Methods often agree, and what they agree on need not be asked twice.
+    """
+    different: list[Selection] = []
+    places: dict[tuple[int, ...], int] = {}
+    numbers = []
+    for selection in chosen:
+        key = tuple(selection.kept.tolist())
+        if selection.states is not None or key not in places:
+            numbers.append(len(different))
+            different.append(selection)
+        else:
+            numbers.append(places[key])
+        if selection.states is None:
+            places.setdefault(key, numbers[-1])
+    return different, numbers
+
+
+def header(loaded: Loaded, dataset: Dataset, plan: Plan) -> dict[str, Any]:
+    """Return what makes this evaluation this one; results of another do not mix with it."""
+    info = families.model_info(loaded.model, plan.layer)
+    profile = plan.profile
+    return {
+        "dataset": dataset.name,
+        "items": {"number": len(dataset.items), "digest": _digest(dataset)},
+        "methods": {
+            method.name: {"selector": method.kind.name, **method.options} for method in plan.methods
+        },
+        "ratios": list(plan.ratios),
+        "layer": plan.layer,
+        "seed": plan.seed,
+        "model": {
+            "id": loaded.id,
+            "revision": loaded.revision,
+            **{name: getattr(info, name) for name in ("family", "layers", "heads", "fingerprint")},
+        },
+        "profile": None
+        if profile is None
+        else {
+            "model": profile.model.id,
+            "digest": profile.digest,
+            "recipe": profile.recipe.to_dict(),
+        },
+        "device": loaded.device.type,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "attention": str(loaded.model.config._attn_implementation),
+        "decoder": DECODER,
+        "normalisers": NORMALISED_BY,
+        "versions": {
+            "headrouter": __version__,
+            **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        },
+    }
+
+
+def _digest(dataset: Dataset) -> str:
+    """Return the sha256 of all that is asked, in which order, and how it is scored."""
+    digest = hashlib.sha256()
+    for item in dataset.items:
+        row = [item.id, item.task, item.group, item.kind, item.cluster, item.system, item.prompt]
+        row += [item.reference, item.choices, item.labels, item.max_new_tokens]
+        digest.update(json.dumps(row, ensure_ascii=False).encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What differs for certain: the answers of all systems side by side."""

@@ -1,0 +1,36 @@
+"""The command: read a folder of results, write a page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from calibrate.evaluation.comparing.results import read
+from calibrate.evaluation.folder import Folder
+from calibrate.terminal.console import show, working
+from calibrate.terminal.outputs import claim
+from headrouter_core.basics.writing import write
+from headrouter_core.errors import UsageError
+
+
+def run(path: Path, *, output: Path | None, force: bool) -> None:
+    """Do what the command line asks.
+
+    Raises:
+        UsageError: no folder of results, or a file in the way.
+        HeadRouterError: something in the folder is damaged.
+    """
+    folder = Folder(path)
+    if not os.path.isdir(path):  # not Path.is_dir(), which raises for names that no file can have
+        raise UsageError(f"{path} is no folder; give the one that headrouter evaluate wrote")
+    output = output or folder.page
+    claim(output, force=force, inputs=[folder.results, folder.timing, folder.examples])
+    found = read(folder.results)
+    timing = folder.stored(folder.timing, found.evaluation)
+    examples = folder.stored(folder.examples, found.evaluation)
+    from calibrate.evaluation.showing.report.page import render  # matplotlib is slow to import
+
+    with working("drawing"):
+        content = render(found, timing, examples, folder).encode("utf-8", "backslashreplace")
+    write(output, content, force=force)
+    show(f"Wrote {output} ({len(content) / 1e6:.1f} MB)")

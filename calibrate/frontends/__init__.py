@@ -1,1 +1,0 @@
-"""One file a model family; :data:`calibrate.frontend.FRONT_ENDS` lists them."""

@@ -1,0 +1,1 @@
+"""What a profile holds, and which families there are, for people."""

@@ -1,0 +1,105 @@
+"""``headrouter families``: every family, how it hears, and what is known of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from calibrate.models.frontends.base import FRONT_ENDS, FrontEnd, front_end
+from calibrate.terminal.console import show, show_json
+from headrouter_core.families import FAMILIES, Family
+
+#: Stand for the ways in which inputs were tested.
+_SIGNS = "abcdefgh"
+_LEGEND = """\
+Audio tokens: per second of long audio. Inputs: what makes them for calibrate and prune; a family
+without can be pruned in your own code only. Lacks: install this package first. Pruning was proved
+exact on tiny random models of every family, and inputs were tested on such models: """
+
+
+def run(*, as_json: bool) -> None:
+    """Print the list."""
+    facts = [to_json(family) for family in FAMILIES]
+    if as_json:
+        show_json({"families": facts})
+        return
+    ways = list(dict.fromkeys(fact["inputs"]["tested"] for fact in facts if fact["inputs"]))
+    signs = dict(zip(ways, _SIGNS, strict=False))
+    legend = _LEGEND.replace("\n", " ") + ", ".join(f"({signs[way]}) {way}" for way in ways)
+    show(Group(_table(facts, signs), "", Text(legend + "."), "", _notes(facts)))
+
+
+def to_json(family: Family) -> dict[str, Any]:
+    """Return what is known of a family."""
+    kind = _front_end(family)
+    return {
+        "family": family.name,
+        "model_types": list(family.model_types),
+        "model_classes": list(family.model_classes),
+        "audio_tokens_per_second": family.tokens_per_second,
+        "rate_note": family.rate_note,
+        "inputs": None
+        if kind is None
+        else {
+            "made_by": kind.processor_class or "headrouter",
+            "tested": kind.tested,
+            "packages": list(kind.packages),
+            "missing": [name for name in kind.packages if importlib.util.find_spec(name) is None],
+        },
+        "lacking": family.lacking(),
+        "notes": list(family.notes),
+    }
+
+
+def _front_end(family: Family) -> type[FrontEnd] | None:
+    known = [name for name in family.model_types if name in FRONT_ENDS]
+    return front_end({"model_type": known[0]}) if known else None
+
+
+def _table(facts: list[dict[str, Any]], signs: dict[str, str]) -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("family\nmodel class")
+    table.add_column("audio\ntokens/s", justify="right")
+    table.add_column("inputs")
+    for fact in facts:
+        name = Text(fact["family"] + "\n", style="bold")
+        name.append(fact["model_classes"][-1], style="not bold dim")
+        if fact["lacking"]:
+            name.append("\nnot available", style="not bold yellow")
+        rate = f"{fact['audio_tokens_per_second']:.4g}"
+        table.add_row(name, rate, _inputs(fact["inputs"], signs))
+    return table
+
+
+def _inputs(inputs: dict[str, Any] | None, signs: dict[str, str]) -> Text:
+    if inputs is None:
+        return Text("none", style="yellow")
+    own = inputs["made_by"] == "headrouter"
+    text = Text(f"{'headrouter' if own else 'processor'} ({signs[inputs['tested']]})")
+    for name in inputs["packages"]:
+        missing = name in inputs["missing"]
+        text.append(f"\n{'lacks' if missing else 'needs'} {name}", style="yellow" * missing)
+    return text
+
+
+def _notes(facts: list[dict[str, Any]]) -> RenderableType:
+    """Return every note once, beside all families that it is about."""
+    about: dict[str, list[str]] = {}
+    for fact in facts:
+        rate = [f"Audio tokens: {fact['rate_note']}."] if fact["rate_note"] else []
+        lacking = [f"Not available here: {fact['lacking']}."] if fact["lacking"] else []
+        for note in lacking + rate + fact["notes"]:
+            about.setdefault(note, []).append(fact["family"])
+    shared: dict[str, list[str]] = {}
+    for note, names in about.items():
+        shared.setdefault("\n".join(names), []).append(note)
+    table = Table(box=None, padding=(0, 2, 1, 0), pad_edge=False, header_style="bold")
+    table.add_column("family")
+    table.add_column("what is known")
+    for names, notes in shared.items():
+        table.add_row(Text(names, style="bold"), Text("\n".join(notes)))
+    return table

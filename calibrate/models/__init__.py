@@ -1,0 +1,1 @@
+"""Models: found by name, checked, loaded, and asked."""

@@ -1,0 +1,1 @@
+"""What ``headrouter prune`` does: ask about recordings with most audio tokens removed."""

@@ -1,0 +1,60 @@
+"""What ``headrouter prune`` is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from calibrate.models.named import EMBEDDED
+from calibrate.sound.files.sources import STDIN
+from calibrate.terminal.outputs import claim, claim_plot
+from headrouter_core.errors import UsageError
+from headrouter_core.scoring import exact_ratio
+from headrouter_core.selectors import get_selector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of the command, as given."""
+
+    audio: tuple[Path, ...]
+    ratio: float = 0.6
+    question: str | None = None
+    model: str = EMBEDDED
+    revision: str | None = None
+    profile: str | None = None
+    method: str = "headrouter"
+    layer: int | None = None
+    max_new_tokens: int = 256
+    plot: Path | None = None
+    output: Path | None = None
+    force: bool = False
+    device: str = "auto"
+    dtype: str = "auto"
+    seed: int = 0
+    as_json: bool = False
+    trust_remote_code: bool = False
+
+    def check(self) -> None:
+        """Refuse what can be refused before anything is loaded.
+
+        Raises:
+            UsageError: an option out of range, or a file in the way.
+        """
+        exact_ratio(self.ratio)
+        get_selector(self.method)
+        if self.question is not None and not self.question.strip():
+            raise UsageError(
+                "--question is empty, and a question needs an audio and a text; leave the option"
+                " out to ask the default one"
+            )
+        if self.audio.count(STDIN) > 1:
+            raise UsageError("- is given twice, and standard input can be read once")
+        written = [path for path in (self.output, self.plot) if path is not None]
+        if written and len(self.audio) > 1:
+            raise UsageError(f"{written[0]} can hold one recording and {len(self.audio)} are given")
+        if len({path.resolve() for path in written}) < len(written):
+            raise UsageError(f"{written[0]} is given twice; --output and --plot are two files")
+        inputs = [*self.audio, *([Path(self.profile)] if self.profile else [])]
+        claim(self.output, force=self.force, inputs=inputs)
+        claim_plot(self.plot, force=self.force, inputs=inputs)

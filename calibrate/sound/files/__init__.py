@@ -1,0 +1,1 @@
+"""Sound files: where they come from, where they end, and what FFmpeg makes of them."""

@@ -1,0 +1,1 @@
+"""Choosing tokens: what the probe layer shows, what a selector says, what is remembered."""

@@ -1,0 +1,1 @@
+"""Whose hooks run on a model: each thread and task has its own."""

@@ -1,0 +1,1 @@
+"""Leaving tokens out: of states, positions, caches, masks and losses."""

@@ -1,0 +1,101 @@
+"""The results section of a profile: the report on samples that took no part in any choice.
+
+A profile made by hand has none. Where there are results, everything that commands and cards read is
+here; what else stands beside it is welcome. Everything here raises :class:`ProfileError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headrouter_core.profile.checks import (
+    check_keys,
+    check_number,
+    check_numbers,
+    entries,
+    is_name,
+    is_whole,
+    require,
+)
+from headrouter_core.routing import GROUPS
+
+VERDICTS = ("better", "worse", "tie")
+
+
+def check_results(results: Mapping[str, Any]) -> None:
+    """Raise unless the results are empty, or a whole report."""
+    if not results:
+        return
+    check_keys("results", results, ("samples", "unpruned", "ratios"), more=True)
+    require(is_whole(results["samples"], 1), "results.samples", results["samples"], "a count")
+    check_numbers("results.unpruned", results["unpruned"], ("nll", "accuracy"))
+    ratios = results["ratios"]
+    require(isinstance(ratios, dict) and ratios != {}, "results.ratios", ratios, "by pruning ratio")
+    methods = _methods(ratios)
+    for name, entry in entries("results.ratios", ratios):
+        check_keys(name, entry, ("nll", "accuracy", "comparisons"), more=True)
+        for score in ("nll", "accuracy"):
+            check_keys(f"{name}.{score}", entry[score], methods)
+            check_numbers(f"{name}.{score}", entry[score], methods)
+        _check_comparisons(f"{name}.comparisons", entry["comparisons"])
+    _check_lengths(results.get("by_length", []))
+    if "stability" in results:
+        _check_stability(results["stability"])
+
+
+def _methods(ratios: Mapping[str, Any]) -> list[str]:
+    """Return the methods of the first ratio, which those of all others have to be."""
+    ratio, entry = next(iter(ratios.items()))
+    check_keys(f"results.ratios.{ratio}", entry, ("nll",), more=True)
+    methods = entry["nll"]
+    named = isinstance(methods, dict) and methods != {} and all(map(is_name, methods))
+    require(named, f"results.ratios.{ratio}.nll", methods, "by method")
+    return list(methods)
+
+
+def _check_comparisons(name: str, comparisons: object) -> None:
+    require(isinstance(comparisons, list), name, comparisons, "a list")
+    for where, found in entries(name, comparisons):
+        check_numbers(where, found, ("difference", "low", "high"))
+        check_keys(where, found, ("method", "rival", "verdict"), more=True)
+        for key in ("method", "rival"):
+            require(is_name(found[key]), f"{where}.{key}", found[key], "a method")
+        verdict = found["verdict"]
+        require(verdict in VERDICTS, f"{where}.verdict", verdict, f"one of {', '.join(VERDICTS)}")
+
+
+def _check_lengths(rows: object) -> None:
+    """How spread and mixing move with the length of the audio."""
+    require(isinstance(rows, list), "results.by_length", rows, "a list")
+    for where, row in entries("results.by_length", rows):
+        check_keys(where, row, ("audio_tokens", "samples"), more=True)
+        check_number(f"{where}.samples", row["samples"])
+        check_pair(f"{where}.audio_tokens", row["audio_tokens"])
+        for group in (GROUPS[0], GROUPS[2]):
+            if group in row:
+                check_numbers(f"{where}.{group}", row[group], ("spread",))
+                check_keys(f"{where}.{group}", row[group], ("mixing",), more=True)
+                check_numbers(f"{where}.{group}.mixing", row[group]["mixing"], GROUPS)
+
+
+def _check_stability(stability: object) -> None:
+    """How far smaller fits with other seeds are from a larger one."""
+    name = "results.stability"
+    check_keys(name, stability, ("change", "per_category"), more=True)
+    assert isinstance(stability, dict)
+    check_numbers(f"{name}.per_category", stability["per_category"], ("small", "large"))
+    check_keys(f"{name}.change", stability["change"], (), more=True)
+    for where, change in entries(f"{name}.change", stability["change"]):
+        check_numbers(where, change, ("bandwidth",))
+        check_keys(where, change, ("centers", "weights"), more=True)
+        check_numbers(f"{where}.centers", change["centers"], GROUPS)
+        check_numbers(f"{where}.weights", change["weights"], (GROUPS[0], GROUPS[2]))
+
+
+def check_pair(name: str, value: object) -> None:
+    """Raise unless ``value`` is two numbers, such as the ends of an interval."""
+    two = isinstance(value, list) and len(value) == 2
+    require(two, name, value, "two numbers")
+    for where, number in entries(name, value):
+        check_number(where, number)

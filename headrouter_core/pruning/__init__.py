@@ -1,0 +1,1 @@
+"""The two ways to prune: inside a running model, and before its first layer."""
