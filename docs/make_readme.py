@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from calibrate.estimation.report.heldout import METHODS, verdicts
+from calibrate.inspection.verdicts import METHODS, verdicts
 from docs.cost_table import costs
 from docs.make_demo import RECORD as DEMO
 from docs.results_table import evaluations, facts, promise, results_section, short_table

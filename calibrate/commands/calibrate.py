@@ -56,10 +56,10 @@ def calibrate(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Estimate a model's profile from about ten samples a category."""
-    from calibrate.estimation import calibration
+    from calibrate.estimation import command
     from calibrate.terminal.ratios import parse_ratios
 
-    calibration.run(
+    command.run(
         model=model,
         revision=revision,
         data=data,

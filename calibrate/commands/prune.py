@@ -70,10 +70,10 @@ def prune(
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Ask a question with most audio tokens removed, and without."""
-    from calibrate.pruning import run
+    from calibrate.pruning import command
 
-    run.run(
-        run.Request(
+    command.run(
+        command.Request(
             audio=tuple(audio),
             ratio=ratio,
             question=question,

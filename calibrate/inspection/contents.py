@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from calibrate.estimation.report.heldout import verdicts
 from calibrate.inspection import tables
+from calibrate.inspection.verdicts import verdicts
 from calibrate.terminal.console import show, show_json
 from calibrate.terminal.outputs import claim_plot
 from headrouter_core import load_profile

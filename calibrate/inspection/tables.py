@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from calibrate.estimation.report.heldout import METHODS, verdicts
+from calibrate.inspection.verdicts import METHODS, verdicts
 from headrouter_core.profile.profile import Profile
 from headrouter_core.routing import GROUPS
 

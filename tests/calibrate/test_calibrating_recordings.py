@@ -8,9 +8,9 @@ import soundfile
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from calibrate.estimation import calibration
-from calibrate.estimation.calibration import audible
+from calibrate.estimation import command
 from calibrate.estimation.samples.sample import manifest_samples
+from calibrate.estimation.samples.usable import audible
 from calibrate.sound.reading import load_audio
 from calibrate.terminal.console import plain_messages, warned
 
@@ -51,7 +51,7 @@ def test_the_command_goes_on_and_says_so(manifest, thinker, profile, tmp_path, m
     monkeypatch.chdir(tmp_path)
     given = []
     monkeypatch.setattr(
-        calibration, "calibrate", lambda loaded, samples, **_: given.extend(samples) or profile
+        command, "calibrate", lambda loaded, samples, **_: given.extend(samples) or profile
     )
     call = ["calibrate", "--model", thinker, "--data", manifest, "--per-category", 100, "--json"]
     done = CliRunner().invoke(app, [str(part) for part in call])

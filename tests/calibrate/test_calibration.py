@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 from calibrate.estimation.bench import Bench, kept_by
-from calibrate.estimation.calibration import _sizes, calibrate, check_samples, limited
+from calibrate.estimation.calibration import calibrate
 from calibrate.estimation.choosing.segmenting import cut
+from calibrate.estimation.command import _sizes
 from calibrate.estimation.samples.sample import shipped_samples
+from calibrate.estimation.samples.usable import check_samples, limited
 from calibrate.inspection import contents
 from calibrate.terminal.progress import Progress
 from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Need, prune, scoring

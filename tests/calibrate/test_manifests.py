@@ -9,7 +9,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from calibrate.estimation import calibration
+from calibrate.estimation.calibration import calibrate
 from calibrate.estimation.samples.lengths import check_answers
 from calibrate.estimation.samples.manifests import read_manifest
 from calibrate.estimation.samples.sample import manifest_samples
@@ -212,7 +212,7 @@ def test_a_reference_that_the_context_does_not_hold_is_refused_by_its_line(loade
     with pytest.raises(UsageError, match=rf"{path}:5: the answer is \d+ tokens long"):
         check_answers(loaded, ((e.where, e.answer, 1100) for e in read_manifest(path)))
     with pytest.raises(UsageError, match=rf"{path}:5: the answer is"):
-        calibration.calibrate(
+        calibrate(
             loaded,
             manifest_samples(path, 12),
             layer=2,

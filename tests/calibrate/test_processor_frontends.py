@@ -17,7 +17,7 @@ from calibrate.models import asking, named
 from calibrate.models import checkpoints as checkpoints_module
 from calibrate.models.frontends import processor
 from calibrate.models.frontends.base import FRONT_ENDS, FrontEnd, front_end
-from calibrate.pruning import run
+from calibrate.pruning import command
 from calibrate.terminal.errors import AudioError, ModelError
 from headrouter_core import Frame, prune
 from headrouter_core.errors import UnsupportedModelError, UsageError
@@ -236,7 +236,7 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(named, "load", give)
     monkeypatch.setattr(asking, "RUNS", 1)
-    request = run.Request(
+    request = command.Request(
         audio=(tmp_path / "a.wav",),
         model=str(tmp_path),
         question=QUESTION,
@@ -244,7 +244,7 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
         max_new_tokens=3,
         as_json=True,
     )
-    run.run(request)
+    command.run(request)
     found = json.loads(capsys.readouterr().out)
     assert found["audio_tokens"] == loaded.frontend.audio_tokens(len(audio))
     assert found["seconds_audio"] == pytest.approx(1.5)
@@ -269,7 +269,7 @@ def test_a_timeline_of_padded_audio(load, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(asking, "RUNS", 1)
     audio = (tmp_path / "a.wav",)
     options = {"model": str(tmp_path), "method": "energy", "max_new_tokens": 1}
-    run.run(run.Request(audio=audio, ratio=0.99, **options))
+    command.run(command.Request(audio=audio, ratio=0.99, **options))
     shown = capsys.readouterr().out
     assert "1.00 s, 375 audio tokens" in shown
     assert "|20s" in shown

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 from calibrate.models import asking, profiles
-from calibrate.pruning.run import EMBEDDED_QUESTION
+from calibrate.pruning.command import EMBEDDED_QUESTION
 from calibrate.sound.reading import load_audio
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
 from headrouter_core.profile.profile import Profile
@@ -403,7 +403,7 @@ def test_one_file_cannot_hold_two_recordings(run, recordings, tmp_path):
     assert "can hold one recording" in done.stderr
 
 
-@pytest.mark.parametrize("where", ["os.fsync", "calibrate.pruning.run.answer"])
+@pytest.mark.parametrize("where", ["os.fsync", "calibrate.pruning.command.answer"])
 def test_an_interruption_leaves_nothing_behind(run, recordings, tmp_path, monkeypatch, where):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt

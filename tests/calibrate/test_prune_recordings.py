@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 from calibrate.models import asking, named
-from calibrate.pruning import run as pruning
+from calibrate.pruning import command
 from tiny_omni import DEMO
 
 RATE = 16_000
@@ -76,14 +76,14 @@ def test_one_bad_recording_of_any_kind_never_ends_the_others(run, tmp_path, monk
     bad = [tmp_path / "text.mp3", tmp_path / "cut.flac", tmp_path, "http://host/a.mp3"]
     loud = noise(tmp_path / "loud.wav", scale=1e30)
     good = noise(tmp_path / "good.wav")
-    read = pruning.read
+    read = command.read
 
     def failing(source, *rest, **more):
         if source.name.endswith("fault.wav"):
             raise ValueError("of a library")
         return read(source, *rest, **more)
 
-    monkeypatch.setattr(pruning, "read", failing)
+    monkeypatch.setattr(command, "read", failing)
     fault = noise(tmp_path / "fault.wav")
     done = run(DEMO, *bad, loud, fault, good)
     assert done.exit_code == 4, done.stderr

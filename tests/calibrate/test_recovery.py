@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calibrate.estimation import calibration
+from calibrate.estimation import command
 from headrouter_core.errors import HeadRouterError
 from headrouter_core.profile.profile import Profile
 from tests.headrouter_core.bundles import make_profile
@@ -17,12 +17,12 @@ def places(monkeypatch, tmp_path):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(calibration.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(command.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
 
 
 def save(output):
     with pytest.raises(HeadRouterError) as raised:
-        calibration._save(make_profile(), output, force=False)
+        command._save(make_profile(), output, force=False)
     return str(raised.value)
 
 

@@ -11,9 +11,9 @@ import torch
 from calibrate.estimation.bench import Bench, kept_by_frame
 from calibrate.estimation.choosing.choices import Fitted
 from calibrate.estimation.fitting import bootstrap_interval
+from calibrate.inspection.verdicts import METHODS
 from headrouter_core.selectors import Selection
 
-METHODS = ("headrouter", "uniform weights", "frame", "adaptive segments")
 #: Who is compared with whom: names as they stand in METHODS.
 COMPARISONS = (
     ("headrouter", "uniform weights"),
@@ -81,20 +81,6 @@ def report(
         },
         "by_task": _by_task(benches, whole, nll, right, ratios),
     }
-
-
-def verdicts(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """(verdict, plain sentence) for each ratio and rival; the verdict is better, worse or tie."""
-    words = {"better": "better than", "worse": "WORSE than", "tie": "no better than (a tie with)"}
-    return [
-        (
-            found["verdict"],
-            f"At ratio {ratio}, {found['method']}: {words[found['verdict']]} {found['rival']}, NLL "
-            f"{found['difference']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] nats/token.",
-        )
-        for ratio, entry in results["ratios"].items()
-        for found in entry["comparisons"]
-    ]
 
 
 def _difference(values: np.ndarray, clusters: list[str], seed: int) -> dict[str, Any]:

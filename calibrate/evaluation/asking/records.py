@@ -17,11 +17,11 @@ import torch
 
 from calibrate.evaluation.asking.replies import Reply
 from calibrate.evaluation.asking.trial import Trial
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.scoring.answers import parse
 from calibrate.evaluation.scoring.items import JUDGED, TRANSCRIPT, Item
 from calibrate.evaluation.scoring.likelihood import divergence, option_scores
 from calibrate.evaluation.scoring.metrics import scores
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.terminal.errors import ModelError
 from headrouter_core.selectors import Selection
 

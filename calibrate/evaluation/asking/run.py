@@ -14,9 +14,9 @@ from calibrate.evaluation.asking.methods import Method
 from calibrate.evaluation.asking.records import Texts, record
 from calibrate.evaluation.asking.replies import Reply
 from calibrate.evaluation.asking.trial import Trial
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.scoring.answers import NORMALISED_BY
 from calibrate.evaluation.scoring.items import Dataset, Fault, Item
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.models.named import Loaded
 from calibrate.sound.reading import DECODER
 from calibrate.terminal.errors import AudioError

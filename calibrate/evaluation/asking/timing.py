@@ -19,8 +19,8 @@ from transformers import LogitsProcessor
 
 from calibrate.evaluation.asking.run import Plan
 from calibrate.evaluation.asking.trial import recordings
-from calibrate.evaluation.comparing.comparison import VANILLA
 from calibrate.evaluation.scoring.items import Item
+from calibrate.evaluation.scoring.systems import VANILLA
 from calibrate.models.asking import in_turn, wait_for
 from calibrate.models.named import Loaded
 from calibrate.models.selecting import build_selector

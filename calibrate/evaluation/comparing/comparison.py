@@ -17,10 +17,8 @@ import numpy as np
 
 from calibrate.evaluation.scoring.clusters import components
 from calibrate.evaluation.scoring.metrics import HEADLINES, Answers
+from calibrate.evaluation.scoring.systems import VANILLA, System
 
-#: A method and its pruning ratio.
-System = tuple[str, float]
-VANILLA: System = ("vanilla", 0.0)
 RESAMPLES = 2000
 #: Share of resamples in which a value has to be defined for an interval to be given.
 _DEFINED = 0.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from calibrate.evaluation.comparing.comparison import System
+from calibrate.evaluation.scoring.systems import System
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from calibrate.evaluation.asking.records import COLUMNS
-from calibrate.evaluation.comparing.comparison import System, TaskAnswers
+from calibrate.evaluation.comparing.comparison import TaskAnswers
 from calibrate.evaluation.scoring.metrics import HEADLINES
+from calibrate.evaluation.scoring.systems import System
 
 Record = dict[str, Any]
 

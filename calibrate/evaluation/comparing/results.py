@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from calibrate.evaluation.asking.records import COLUMNS
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.comparing.parts import Record
 from calibrate.evaluation.comparing.summary import Row, summarise
 from calibrate.evaluation.scoring.items import Dataset, Fault
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from headrouter_core.errors import HeadRouterError, UsageError
 
 SCHEMA = 1

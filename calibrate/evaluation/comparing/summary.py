@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.evaluation.comparing.comparison import VANILLA, Comparison, System
+from calibrate.evaluation.comparing.comparison import Comparison
 from calibrate.evaluation.comparing.parts import Part, Record, parts_of
 from calibrate.evaluation.scoring.items import CHOICE, LABEL
 from calibrate.evaluation.scoring.metrics import HEADLINES, label_counts, macro_f1, summary
+from calibrate.evaluation.scoring.systems import VANILLA, System
 
 #: The rival that needs no calibration, against which every system is held at its ratio.
 FRAME = "frame"

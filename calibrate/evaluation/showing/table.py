@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.comparing.summary import FRAME
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.evaluation.showing import wording
 from calibrate.evaluation.showing.wording import MARKS, in_families, percent
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from calibrate.evaluation.comparing.comparison import System
 from calibrate.evaluation.comparing.costs import costs_of
 from calibrate.evaluation.comparing.results import Results
+from calibrate.evaluation.scoring.systems import System
 
 Besides = Callable[[System], list[str]]
 

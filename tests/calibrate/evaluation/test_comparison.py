@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from calibrate.evaluation.comparing.comparison import VANILLA, Comparison, Estimate, TaskAnswers
+from calibrate.evaluation.comparing.comparison import Comparison, Estimate, TaskAnswers
 from calibrate.evaluation.scoring.items import JUDGED, LABEL, TRANSCRIPT
 from calibrate.evaluation.scoring.metrics import summary
+from calibrate.evaluation.scoring.systems import VANILLA
 
 FRAME, RANDOM = ("frame", 0.6), ("random", 0.6)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.comparing.costs import Cost
 from calibrate.evaluation.comparing.results import Results
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.evaluation.showing.plots.canvas import draw, legend_below, styles
 
 _AXIS = "average score, % of vanilla"

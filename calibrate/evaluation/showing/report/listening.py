@@ -6,11 +6,11 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.comparing.parts import Record
 from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.scoring.items import JUDGED
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.evaluation.showing.wording import in_families
 
 Context = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from calibrate.evaluation.comparing.comparison import VANILLA, System
 from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.comparing.summary import FRAME
 from calibrate.evaluation.folder import Folder
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.evaluation.showing import wording
 from calibrate.evaluation.showing.plots import examples_drawn, pictures
 from calibrate.evaluation.showing.report.listening import listening

@@ -1,0 +1,151 @@
+"""``headrouter calibrate``: check everything cheap first, calibrate, write, and show."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from calibrate.estimation.calibration import HALF_OF_SPLIT, calibrate
+from calibrate.estimation.report.stability import LENGTHS
+from calibrate.estimation.samples.sample import (
+    Sample,
+    manifest_samples,
+    shipped_samples,
+)
+from calibrate.estimation.samples.usable import audible, check_samples, limited
+from calibrate.inspection import contents
+from calibrate.models import named
+from calibrate.terminal.console import STDERR, say, show, show_json, warned
+from calibrate.terminal.errors import SomeFailedError
+from calibrate.terminal.outputs import claim
+from calibrate.terminal.progress import Progress
+from calibrate.terminal.ratios import check_ratios
+from headrouter_core.errors import HeadRouterError, UsageError
+from headrouter_core.profile.profile import Profile
+from headrouter_core.pruning.context import DEFAULT_LAYER
+
+#: More samples a category than any manifest has.
+_ALL = 10**9
+
+
+def run(
+    *,
+    model: str,
+    revision: str | None,
+    data: Path | None,
+    per_category: int,
+    ratios: tuple[float, ...],
+    layer: int | None,
+    device: str,
+    dtype: str,
+    seed: int,
+    limit: int | None,
+    output: Path | None,
+    force: bool,
+    stability: bool,
+    as_json: bool,
+    trust_remote_code: bool,
+) -> None:
+    """The command: check everything cheap first, calibrate, write, and show what came out."""
+    check_ratios(ratios)
+    output = output or Path(f"{named.source(model).name}.safetensors")
+    claim(output, force=force, inputs=[data] if data else [])
+
+    unheard: dict[str, str] = {}
+
+    def draw(count: int, number: int) -> list[Sample]:
+        if data is None:
+            return shipped_samples(count, seed=number)
+        return audible(manifest_samples(data, count, seed=number), loaded.frontend, unheard)
+
+    if data is not None:  # what is wrong with the manifest is said before a model is loaded
+        check_samples(limited(manifest_samples(data, per_category, seed=seed), limit))
+    sizes = (per_category, HALF_OF_SPLIT)
+    if stability and data is not None:
+        sizes = _sizes(per_category, manifest_samples(data, _ALL, seed=seed), data)
+    loaded = named.load(
+        model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+    )
+    for reason in loaded.reasons:
+        say(reason)
+    samples = limited(draw(per_category, seed), limit)
+    check_samples(samples)
+    others = [] if data else _other_lengths(seed)
+    with Progress(STDERR) as progress:
+        profile = calibrate(
+            loaded,
+            samples,
+            layer=layer or DEFAULT_LAYER,
+            ratios=ratios,
+            seed=seed,
+            progress=progress,
+            other_lengths=others,
+            again=draw if stability else None,
+            sizes=sizes,
+        )
+    _save(profile, output, force=force)
+    if as_json:
+        failed = [{"id": name, "error": error} for name, error in unheard.items()]
+        found = {"output": str(output), "failed": failed, "warnings": warned()}
+        show_json({**found, **contents.to_json(profile)})
+    else:
+        contents.show_outcome(profile)
+        show(f"\nWrote {output}; look closer with: headrouter inspect {output}")
+    if unheard:
+        raise SomeFailedError(
+            f"{len(unheard)} recordings of {data} could not be used, and the profile"
+            " rests on the others"
+        )
+
+
+def _save(profile: Profile, output: Path, *, force: bool) -> None:
+    """Write the profile; where that fails after all, write it somewhere else and say where.
+
+    Raises:
+        HeadRouterError: it is not at ``output``; the message says where it is, if anywhere.
+    """
+    try:
+        profile.save(output, force=force)
+        return
+    except HeadRouterError as error:
+        failed = error
+    name = f"headrouter-recovered-{secrets.token_hex(4)}.safetensors"
+    for folder in (output.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+        try:
+            profile.save(folder / name)
+        except HeadRouterError:
+            continue
+        raise HeadRouterError(
+            f"{failed}; the profile was calibrated and is in {(folder / name).resolve()}: move it"
+            " to where it belongs"
+        ) from failed
+    raise failed
+
+
+def _other_lengths(seed: int) -> list[Sample]:
+    """Two scenes a task of each other length, from the clips that choices are made on."""
+    return [
+        sample
+        for seconds in LENGTHS
+        if seconds != 10.0
+        for sample in shipped_samples(2, seed=seed, seconds=seconds, report=False)
+    ]
+
+
+def _sizes(per_category: int, everything: Sequence[Sample], data: Path) -> tuple[int, int]:
+    """Samples a category of the small and of the large fit that ``--stability`` compares.
+
+    The large fit takes half of what the manifest has to estimate on. Raises ``UsageError`` where
+    that is no more than the small one takes.
+    """
+    counts = Counter(sample.task for sample in everything if not sample.held_out)
+    half = max(counts.values()) // 2
+    if half <= per_category:
+        raise UsageError(
+            f"--stability compares {per_category} samples a category with half of those that "
+            f"{data} has to estimate on, at most {half}; lower --per-category, or add recordings"
+        )
+    return per_category, half
