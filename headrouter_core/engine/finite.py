@@ -7,13 +7,16 @@ error, and may take as long as another forward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
 from headrouter_core.errors import NonFiniteError
+from headrouter_core.engine.sessions.gates import hooked
+from headrouter_core.engine.sessions.session import Hook, Moment, Place
 from headrouter_core.profile.model_info import comparable
 
 
@@ -117,18 +120,21 @@ def first_module(model: nn.Module, inputs: Mapping[str, Any]) -> str | None:
     Args:
         model: the model.
         inputs: one row without padding, whose states may be anything.
+
+    Raises:
+        UsageError: the caller has a session on this model.
     """
     found: list[str] = []
 
-    def look(name: str, output: Any) -> None:
+    def look(name: str, module: nn.Module, args: Any, output: Any) -> None:
         if any(not bool(tensor.isfinite().all()) for _, tensor in _floats({"": output})):
             found.append(name)
             raise _Found
 
-    with ExitStack() as stack, suppress(_Found), torch.no_grad():
-        for name, module in model.named_modules():
-            hook = module.register_forward_hook(lambda _, args, out, name=name: look(name, out))
-            stack.callback(hook.remove)
+    hooks: dict[Place, Hook] = {
+        (module, Moment.AFTER): partial(look, name) for name, module in model.named_modules()
+    }
+    with suppress(_Found), torch.no_grad(), hooked(model, hooks):
         model(**{**inputs, "use_cache": False})
     return found[0] if found else None
 

@@ -18,14 +18,21 @@ from torch import nn
 CACHE_NAMES = ("cache", "past_key_values")
 
 
+def forward_of(module: nn.Module) -> Callable[..., Any]:
+    """Return the forward of a module's class.
+
+    Device placement and ``torch.compile`` put wrappers around the instance's, which take anything.
+    """
+    inner: Any = type(getattr(module, "_orig_mod", module))
+    return inner.forward  # type: ignore[no-any-return]
+
+
 class Parameters:
     """The positional parameters of a module's forward."""
 
     def __init__(self, module: nn.Module) -> None:
-        # the class's: device placement and torch.compile put wrappers around the instance's
-        inner: Any = type(getattr(module, "_orig_mod", module))
         positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = inspect.signature(inner.forward).parameters.values()
+        parameters = inspect.signature(forward_of(module)).parameters.values()
         self.names = [p.name for p in parameters if p.kind == positional][1:]
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.masking_utils import create_causal_mask
 
 from headrouter_core.errors import PruningError, UnsupportedModelError
-from headrouter_core.families.calls import Parameters, cache_name
+from headrouter_core.families.calls import Parameters, cache_name, forward_of
 
 #: Arguments of decoder layers whose meaning is known. Others may be given, but nothing for each
 #: token, which would have to be left out with the tokens.
@@ -92,7 +92,7 @@ def check_model(
 
 def _check_takes(module: nn.Module, names: tuple[str, ...]) -> None:
     taken = {*Parameters(module).names}
-    taken |= {"cache"} if cache_name(type(module).forward) else set()
+    taken |= {"cache"} if cache_name(forward_of(module)) else set()
     if missing := [name for name in names if name not in taken]:
         broken(f"{type(module).__name__} takes no {', '.join(missing)}")
 

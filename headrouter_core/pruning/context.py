@@ -57,7 +57,8 @@ def prune(
     the same time, each as it asks, and those that ask for nothing get the unpruned model, bit by
     bit. Tasks that are made inside and ``asyncio.to_thread`` carry it along; other threads do not,
     so bind what they run: :meth:`Trace.bound`. If a thread that was started meanwhile ran the model
-    unbound, or if others did and nothing was heard here, that is said on closing.
+    unbound, or if others did and nothing was heard here or it is closed elsewhere, that is said on
+    closing. A generator that opens it and is resumed elsewhere runs the model bound, or raises.
 
     A cache that was pruned can be continued here or in a later context on the same model and layer;
     elsewhere, on another model too, it raises. Models compiled by ``torch.compile`` work: parts
@@ -121,7 +122,8 @@ def _take_stock(tally: Tally, session: Session) -> None:
         )
     doubts = [] if tally.heard else ["no audio was seen while the model was being pruned"]
     strangers = session.strangers
-    if strangers.newcomer is not None or (doubts and strangers.seen):
+    lost = strangers.seen and (bool(doubts) or strangers.strayed)
+    if strangers.newcomer is not None or lost:
         name = f"thread {strangers.newcomer!r}" if strangers.newcomer else "another thread or task"
         doubts.append(
             f"{name} ran the model meanwhile, unpruned, as it was not bound to this context: start "

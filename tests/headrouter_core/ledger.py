@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[2] / "docs" / "exactness.json"
@@ -69,20 +70,34 @@ class Ledger:
             both = isinstance(outcome, float) and isinstance(before, float)
             self._outcomes[family, feature] = max(outcome, before) if both else outcome
 
-    def save(self, path: Path, families: list[str], versions: dict[str, str]) -> None:
+    def save(
+        self, path: Path, families: Mapping[str, str | None], versions: dict[str, str]
+    ) -> None:
         """Write all outcomes as JSON.
 
+        Args:
+            path: the file.
+            families: name -> why the installed version has no such family, if so.
+            versions: of what it was measured with.
+
         Raises:
-            ValueError: a feature of a family was not run, or failed.
+            ValueError: a feature of a family that is there was not run, or failed.
         """
-        wanted = [(family, feature) for family in families for feature in FEATURES]
+        lacking = {family: reason for family, reason in families.items() if reason}
+        there = [family for family in families if family not in lacking]
+        wanted = [(family, feature) for family in there for feature in FEATURES]
         if missing := [pair for pair in wanted if pair not in self._outcomes]:
             raise ValueError(f"not run, or failed, so nothing is recorded: {missing}")
         outcomes = {
             family: {feature: _rounded(self._outcomes[family, feature]) for feature in FEATURES}
-            for family in families
+            for family in there
         }
-        document = {"versions": versions, "tables": TABLES, "outcomes": outcomes}
+        document = {
+            "versions": versions,
+            "lacking": lacking,
+            "tables": TABLES,
+            "outcomes": outcomes,
+        }
         path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 

@@ -35,6 +35,15 @@ def test_one_ratio_a_row(model: Any) -> None:
     assert kept(model, ONE, ratio=[0.6]) == [8]
 
 
+@torch.no_grad()
+def test_a_list_stays_its_owners(model: Any) -> None:
+    ratios = [0.6]
+    with prune(model, Affinity(), ratios) as trace:
+        ratios[:] = [0.9, 0.9]
+        model(**batch(ONE))
+    assert [len(entry.kept) for entry in trace] == [8]
+
+
 def test_a_number_of_tokens(model: Any) -> None:
     assert kept(model, THREE, keep=12) == [12, 9, 0]
     assert kept(model, THREE, keep=[1, 9, 7]) == [1, 9, 0]

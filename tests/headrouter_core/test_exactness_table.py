@@ -26,6 +26,7 @@ def test_the_page_is_made_of_the_results() -> None:
 def test_every_family_and_feature_is_in_the_results() -> None:
     results = json.loads(RESULTS.read_text("utf-8"))
     assert results["tables"] == TABLES
+    assert results["lacking"] == {}
     assert list(results["outcomes"]) == NAMES
     assert sorted(NAMES) == sorted(FAMILIES)
     for family, found in results["outcomes"].items():
@@ -69,10 +70,13 @@ def test_nothing_is_recorded_of_a_part_of_the_suite(tmp_path: Path) -> None:
     ledger.note("one", "sdpa", 3.14159e-7)
     ledger.note("one", ["sdpa", "eager"], 2e-7)
     with pytest.raises(ValueError, match=r"not run, or failed.*'two', 'one'"):
-        ledger.save(path, ["one", "two"], {})
+        ledger.save(path, {"one": None, "two": None}, {})
     assert not path.exists()
-    ledger.save(path, ["one"], {"torch": "2.0"})
-    outcomes = json.loads(path.read_text("utf-8"))["outcomes"]
+    ledger.save(path, {"one": None, "two": "there is no two"}, {"torch": "2.0"})
+    document = json.loads(path.read_text("utf-8"))
+    assert document["lacking"] == {"two": "there is no two"}
+    outcomes = document["outcomes"]
+    assert list(outcomes) == ["one"]
     assert outcomes["one"]["sdpa"] == 3.1e-7
     assert outcomes["one"]["eager"] == 2e-7  # what another feature came to does not stick to it
     with pytest.raises(KeyError, match="unheard"):

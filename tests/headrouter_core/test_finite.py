@@ -1,6 +1,8 @@
 """What is not finite ends in an error that says where it began; what may be, is let be."""
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -86,6 +88,27 @@ def test_an_overflow_is_placed():
             model(**inputs, use_cache=True)
     with pytest.raises(NonFiniteError, match=r"first so: .*layers\.3\.mlp\.down_proj\. Weights"):
         capture(model, inputs, 2)
+
+
+@torch.no_grad()
+def test_others_run_the_model_while_the_place_is_looked_for():
+    model, runs, others = thinker().half(), [], []
+    inputs = {**ONE, "input_features": ONE["input_features"].half()}
+    decoder_layers(model)[3].mlp.down_proj.weight *= 1e5
+    main = threading.get_ident()
+
+    def beside(module, args):
+        if threading.get_ident() != main:
+            return
+        runs.append(None)
+        if len(runs) == 2:  # the first time nobody looks
+            with ThreadPoolExecutor() as pool:
+                others.append(pool.submit(lambda: model(**inputs).logits).result())
+
+    decoder_layers(model)[0].register_forward_pre_hook(beside)
+    with pytest.raises(NonFiniteError, match=r"layers\.3\.mlp\.down_proj"):
+        capture(model, inputs, 2)
+    assert others[0].isnan().any()
 
 
 @every_ratio

@@ -57,19 +57,21 @@ def test_the_loss_is_that_of_the_masked_reference(
     model.zero_grad()
 
 
+@pytest.mark.parametrize("number", [None, 7])
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_the_loss_of_other_families(name: str) -> None:
-    """Granite and Qwen2-Audio make theirs in their own way."""
+def test_the_loss_of_other_families(name: str, number: int | None) -> None:
+    """Granite and Qwen2-Audio make theirs in their own way, a mean whatever the number is."""
     found = tiny_families.with_audio(tiny_families.build(name))
     reference = tiny_families.with_audio(tiny_families.build(name))
     inputs = {k: v for k, v in batch(THREE).items() if k in ("input_ids", "attention_mask")}
     labels = labelled(inputs)
+    extra = {} if number is None else {"num_items_in_batch": torch.tensor(number)}
     with prune(found, Scattered(), 0.6):
-        loss = found(**inputs, labels=labels).loss
+        loss = found(**inputs, labels=labels, **extra).loss
     dropped = dropped_from(inputs, kept_by_scattered(inputs, 0.6))
     with masked(decoder_layers(reference), 2, dropped):
-        wanted = reference(**inputs, labels=labels).loss
+        wanted = reference(**inputs, labels=labels, **extra).loss
     assert torch.allclose(loss, wanted, rtol=1e-5)
 
 

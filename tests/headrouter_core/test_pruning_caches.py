@@ -223,7 +223,7 @@ def test_what_is_no_cache_of_a_decoder(model: Any, cache: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "found"),
     [
-        (lambda config: DynamicCache(), r"of the PrunedDynamicCache holds \d+ tokens instead of"),
+        (lambda config: DynamicCache(), r"of the cache, DynamicCache, holds \d+ tokens instead of"),
         (
             lambda config: StaticCache(config, 100),
             "layer 2 of the cache held 0 tokens and the first",

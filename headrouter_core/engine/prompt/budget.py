@@ -26,6 +26,9 @@ class Budget:
         if (self.ratio is None) == (self.keep is None):
             given = "both" if self.keep is not None else "neither"
             raise UsageError(f"{given} of ratio and keep given; pass exactly one of them")
+        for name in ("ratio", "keep"):
+            if isinstance(given := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(given))  # a list stays its owner's to change
         values = self._by_row
         if values is not None and not values:
             raise UsageError(f"{self._name} is an empty list; it must hold one value a row")
@@ -69,6 +72,6 @@ class Budget:
         return self.ratio if self.keep is None else self.keep
 
     @property
-    def _by_row(self) -> Sequence[float] | None:
+    def _by_row(self) -> tuple[float, ...] | None:
         given = self._given
-        return given if isinstance(given, list | tuple) else None
+        return given if isinstance(given, tuple) else None

@@ -83,6 +83,7 @@ class Session:
                 yield
             finally:
                 # not reset by token: it may be closed in another context than it was opened in
+                self.strangers.strayed = self not in _in_force.get()
                 _in_force.set(tuple(other for other in _in_force.get() if other is not self))
 
     def bound(self, function: Callable[..., Result]) -> Callable[..., Result]:
@@ -157,6 +158,7 @@ class Session:
     def _end(self) -> None:
         """Let go of the model: copied contexts may hold a session for long."""
         self._hooks, self._root = {}, None
+        self.strangers.end()
         self._release()
         self._release = lambda: None
 
@@ -191,12 +193,22 @@ def hook_in_force(module: nn.Module, moment: Moment) -> tuple[Session, Hook] | N
 
 
 def overheard(module: nn.Module) -> None:
-    """Tell the sessions on a model that somebody runs it, if the caller has none on it."""
+    """Tell the sessions on a model that somebody runs it, if the caller has none on it.
+
+    Raises:
+        PruningError: it is the generator that opened one of them, resumed elsewhere.
+    """
     listeners = tuple(_listeners.get(module, ()))
     if any(session._root is module for session in _in_force.get()):
         return
     for session in listeners:
         session.strangers.note()
+        if (opener := session.strangers.opener()) is not None:
+            raise PruningError(
+                f"{opener} opened a pruning context and was resumed by another thread or task, "
+                "where the context is not in force; resume it by the one that began it, or bind "
+                "what runs the model: trace.bound(model.generate)(...)"
+            )
 
 
 def _refuse_closed(*args: Any, **kwargs: Any) -> None:

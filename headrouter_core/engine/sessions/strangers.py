@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from types import CodeType, FrameType
+
+
+#: Code that may be suspended, and resumed by another thread or task.
+_RESUMABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Strangers:
@@ -24,6 +30,9 @@ class Strangers:
         """Whether anybody ran the model without a session."""
         self.newcomer: str | None = None
         """Name of the first thread that counts as the session's own."""
+        self.strayed = False
+        """Whether the session was closed where it is not in force: not where it was opened."""
+        self._openers = [frame for frame in _frames() if frame.f_code.co_flags & _RESUMABLE]
         self._before = weakref.WeakSet(threading.enumerate())
         self._entry = _entry()
         self._shared = _in_event_loop()
@@ -38,6 +47,16 @@ class Strangers:
             self.newcomer = thread.name
 
 
+    def opener(self) -> str | None:
+        """Return the name of the generator that opened the session, if it is it that calls now."""
+        calling = set(_frames())
+        return next((f.f_code.co_qualname for f in self._openers if f in calling), None)
+
+    def end(self) -> None:
+        """Let go of what keeps others' variables alive."""
+        self._openers = []
+
+
 def _in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
@@ -48,10 +67,13 @@ def _in_event_loop() -> bool:
 
 def _entry() -> CodeType | None:
     """Return what the current thread was started with: its first code that is not threading's."""
-    entry: CodeType | None = None
-    frame: FrameType | None = sys._getframe()
+    own = (f for f in _frames() if f.f_globals.get("__name__") != threading.__name__)
+    return [None, *(frame.f_code for frame in own)][-1]
+
+
+def _frames() -> Iterator[FrameType]:
+    """Yield the frames of the current thread, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if frame.f_globals.get("__name__") != threading.__name__:
-            entry = frame.f_code
+        yield frame
         frame = frame.f_back
-    return entry

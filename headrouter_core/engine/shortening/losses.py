@@ -7,6 +7,10 @@ token before.
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,9 +51,24 @@ def with_loss(root: nn.Module, call: Mapping[str, Any], compaction: Compaction, 
         labels=None,
         vocab_size=logits.shape[-1],
         shift_labels=labels.to(logits.device),
-        num_items_in_batch=call.get("num_items_in_batch"),
+        num_items_in_batch=call.get("num_items_in_batch") if _counts_items(type(root)) else None,
     )
     return type(output)(loss=loss, **output) if named else (loss, *output)
+
+
+@functools.cache
+def _counts_items(model: type[nn.Module]) -> bool:
+    """Whether a model's loss is over ``num_items_in_batch``: some make a mean whatever it is.
+
+    They are told apart by what they call with it, if anything, which differs between versions.
+    """
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(model.forward)))
+    return any(
+        keyword.arg in (None, "num_items_in_batch")
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", None) == "loss_function"
+        for keyword in call.keywords
+    )
 
 
 def predicted(labels: torch.Tensor, compaction: Compaction) -> torch.Tensor:

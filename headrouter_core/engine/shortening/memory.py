@@ -235,8 +235,9 @@ def check_lengths(cache: Cache, columns: Columns) -> None:
         wanted = columns.length if index >= columns.layer else columns.whole
         # tensors are of static caches: looking at them would wait for the device
         if isinstance(held, int) and held != wanted:
+            kind = type(cache).__bases__[1].__name__  # what it was before it was pruned
             raise PruningError(
-                f"layer {index} of the {type(cache).__name__} holds {held} tokens instead of "
+                f"layer {index} of the cache, {kind}, holds {held} tokens instead of "
                 f"{wanted}; pass a cache that keeps every token, as DynamicCache does"
             )
 
