@@ -1,4 +1,4 @@
-"""Contexts whose code goes on in another thread or task: bound, refused, or said; never unpruned."""
+"""Contexts whose code goes on in another thread: bound, refused, or said; never unpruned."""
 
 from __future__ import annotations
 

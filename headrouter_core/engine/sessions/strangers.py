@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Iterator
 from types import CodeType, FrameType
 
-
 #: Code that may be suspended, and resumed by another thread or task.
 _RESUMABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -45,7 +44,6 @@ class Strangers:
         thread = threading.current_thread()
         if thread not in self._before and _entry() is not self._entry:
             self.newcomer = thread.name
-
 
     def opener(self) -> str | None:
         """Return the name of the generator that opened the session, if it is it that calls now."""
