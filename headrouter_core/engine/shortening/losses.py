@@ -11,7 +11,7 @@ import ast
 import functools
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 
 from headrouter_core.engine.shortening.layout import Compaction
 from headrouter_core.errors import PruningError
+from headrouter_core.families.calls import forward_of
 
 #: Labels that are none, as transformers has it.
 IGNORED = -100
@@ -51,18 +52,20 @@ def with_loss(root: nn.Module, call: Mapping[str, Any], compaction: Compaction, 
         labels=None,
         vocab_size=logits.shape[-1],
         shift_labels=labels.to(logits.device),
-        num_items_in_batch=call.get("num_items_in_batch") if _counts_items(type(root)) else None,
+        num_items_in_batch=call.get("num_items_in_batch")
+        if _counts_items(forward_of(root))
+        else None,
     )
     return type(output)(loss=loss, **output) if named else (loss, *output)
 
 
 @functools.cache
-def _counts_items(model: type[nn.Module]) -> bool:
+def _counts_items(forward: Callable[..., Any]) -> bool:
     """Whether a model's loss is over ``num_items_in_batch``: some make a mean whatever it is.
 
     They are told apart by what they call with it, if anything, which differs between versions.
     """
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(model.forward)))
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(forward)))
     return any(
         keyword.arg in (None, "num_items_in_batch")
         for call in ast.walk(ast.parse(source))
