@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from headrouter_core.errors import NonFiniteError
 from headrouter_core.engine.sessions.gates import hooked
 from headrouter_core.engine.sessions.session import Hook, Moment, Place
+from headrouter_core.errors import NonFiniteError
 from headrouter_core.profile.model_info import comparable
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from headrouter_core.errors import PruningError
-from headrouter_core.pruning import prune
+from headrouter_core.pruning.context import prune
 
 from .guarded import fixture_model
 from .probes import Affinity
