@@ -32,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (calibrate, inspect, prune, evaluate, report, families):
-    app.command()(guarded(command))
+    app.command()(guarded(command, models=command in (calibrate, prune, evaluate)))
 
 
 def _show_version(wanted: bool) -> None:

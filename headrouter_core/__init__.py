@@ -6,38 +6,45 @@ profile = load_profile("tiny-omni")  # a shipped name, a file, or a Hub reposito
 with prune(model, HeadRouter(profile), ratio=0.6) as trace:
     output = model.generate(**inputs)  # unchanged user code
 trace[0].kept  # indices into the audio tokens of row 0
+
+Public names are imported when they are first asked for: who lists families needs no torch.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from headrouter_core._version import __version__
-from headrouter_core.engine.choice.trace import Entry, Trace
-from headrouter_core.errors import (
-    HeadRouterError,
-    NonFiniteError,
-    ProfileError,
-    ProfileMismatchError,
-    PruningError,
-    SelectionError,
-    UnsupportedModelError,
-    UsageError,
-)
-from headrouter_core.profile.profile import ModelInfo, Profile, Recipe
-from headrouter_core.profile.shipped import load_profile, shipped_profiles
-from headrouter_core.pruning.context import prune
-from headrouter_core.pruning.inputs import PrunedInputs, prune_inputs
-from headrouter_core.selectors import (
-    DART,
-    SELECTORS,
-    AdaptiveSegments,
-    AffinityMerge,
-    Energy,
-    FastV,
-    Frame,
-    HeadRouter,
-    Random,
-    Segmentwise,
-    get_selector,
-)
-from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
+
+if TYPE_CHECKING:
+    from headrouter_core.engine.choice.trace import Entry, Trace
+    from headrouter_core.errors import (
+        HeadRouterError,
+        NonFiniteError,
+        ProfileError,
+        ProfileMismatchError,
+        PruningError,
+        SelectionError,
+        UnsupportedModelError,
+        UsageError,
+    )
+    from headrouter_core.profile.profile import ModelInfo, Profile, Recipe
+    from headrouter_core.profile.shipped import load_profile, shipped_profiles
+    from headrouter_core.pruning.context import prune
+    from headrouter_core.pruning.inputs import PrunedInputs, prune_inputs
+    from headrouter_core.selectors import (
+        DART,
+        SELECTORS,
+        AdaptiveSegments,
+        AffinityMerge,
+        Energy,
+        FastV,
+        Frame,
+        HeadRouter,
+        Random,
+        Segmentwise,
+        get_selector,
+    )
+    from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
 
 __all__ = [
     "DART",
@@ -76,3 +83,30 @@ __all__ = [
     "prune_inputs",
     "shipped_profiles",
 ]
+
+#: Where they are at home; modules that need less come first.
+_HOMES = (
+    "errors",
+    "profile.profile",
+    "profile.shipped",
+    "selectors",
+    "selectors.base",
+    "engine.choice.trace",
+    "pruning.context",
+    "pruning.inputs",
+)
+
+if not TYPE_CHECKING:  # who checks types would take it for a promise of any name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name."""
+        if name in __all__:
+            for home in _HOMES:
+                module = importlib.import_module(f"{__name__}.{home}")
+                if name in vars(module):
+                    globals()[name] = vars(module)[name]
+                    return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

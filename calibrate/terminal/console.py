@@ -107,14 +107,20 @@ def working(message: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def plain_messages() -> Iterator[None]:
-    """Bring warnings of all libraries into one form, and their progress bars to silence."""
+def plain_messages(*, models: bool = True) -> Iterator[None]:
+    """Bring warnings of all libraries into one form, and their progress bars to silence.
+
+    Args:
+        models: whether models will be loaded; transformers is slow to import where none are.
+    """
     # imported here: --help and --version need neither
     from huggingface_hub.utils import disable_progress_bars
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    if models:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     if not STDERR.is_terminal:
         disable_progress_bars()
     with warnings.catch_warnings():

@@ -28,13 +28,18 @@ class Settings:
 SETTINGS = Settings()
 
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command: whatever it raises becomes one message on stderr and an exit code."""
+def guarded(command: Callable[..., None], *, models: bool) -> Callable[..., None]:
+    """Wrap a command: whatever it raises becomes one message on stderr and an exit code.
+
+    Args:
+        command: a function with the options as parameters.
+        models: whether it loads any.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            with interrupts.raising(), plain_messages():
+            with interrupts.raising(), plain_messages(models=models):
                 command(*args, **kwargs)
         except (typer.Exit, BrokenPipeError):
             raise

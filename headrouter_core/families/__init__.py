@@ -1,13 +1,14 @@
-"""Model families: where the layers, projections and audio tokens are. One small file a family."""
+"""Model families: where the layers, projections and audio tokens are. One small file a family.
+
+What is known of a family can be listed without a model, and then without torch: functions that are
+given a model import what only they need.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from torch import nn
-from transformers import PreTrainedConfig
-
-from headrouter_core.basics.arguments import shown
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import (
     gemma,
@@ -20,7 +21,11 @@ from headrouter_core.families import (
 from headrouter_core.families.attention import Attention, Projection
 from headrouter_core.families.base import Anatomy, Family
 from headrouter_core.families.refusals import objection
-from headrouter_core.profile.model_info import ModelInfo, fingerprint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from headrouter_core.profile.model_info import ModelInfo
 
 __all__ = [
     "FAMILIES",
@@ -63,6 +68,11 @@ def family_of(model: nn.Module) -> Family:
         UsageError: it is no module.
         UnsupportedModelError: no known family has this architecture.
     """
+    from torch import nn
+    from transformers import PreTrainedConfig
+
+    from headrouter_core.basics.arguments import shown
+
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"model is {shown(model)}, which is no model; pass what from_pretrained of its class"
@@ -102,6 +112,8 @@ def model_info(model: nn.Module, layer: int) -> ModelInfo:
         UsageError: ``layer`` out of range.
         UnsupportedModelError: the architecture is not known, or a part cannot be pruned.
     """
+    from headrouter_core.profile.model_info import ModelInfo, fingerprint
+
     anatomy = locate(model)
     anatomy.check_layer(layer)
     probed = anatomy.attentions[layer - 1]

@@ -6,12 +6,11 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from headrouter_core.profile.model_info import comparable
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +39,8 @@ class Projection:
         Quantised layers pack their weight, make a method of it, or a tensor of their own; shards
         are a part of it; adapters (LoRA) add their own.
         """
+        from headrouter_core.profile.model_info import comparable
+
         if {name for name, _ in self.linear.named_parameters()} - {"weight", "bias"}:
             return None
         weight, bias = getattr(self.linear, "weight", None), getattr(self.linear, "bias", None)

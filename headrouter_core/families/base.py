@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import transformers
-from torch import nn
-
-from headrouter_core.basics.arguments import whole
 from headrouter_core.errors import UsageError
 from headrouter_core.families import discovery
 from headrouter_core.families.attention import Attention
-from headrouter_core.families.contract import check_model
+from headrouter_core.families.availability import lacking
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,7 @@ class Family:
 
     def lacking(self) -> str | None:
         """Return why the installed transformers has no such model; ``None`` if it has."""
-        # what is exported is listed without importing a model
-        missing = sorted(set(self.model_classes) - set(dir(transformers)))
-        if not missing:
-            return None
-        return f"transformers {transformers.__version__} has no {', '.join(missing)}"
+        return lacking(self.name, self.model_classes)
 
     def locate(self, model: nn.Module) -> Anatomy:
         """Find the parts of a loaded model of this family.
@@ -66,6 +61,8 @@ class Family:
             UnsupportedModelError: a part is missing or of a kind that cannot be pruned, or does not
                 take by name what is relied on.
         """
+        from headrouter_core.families.contract import check_model
+
         root = self.root(model)
         decoder = discovery.find_decoder(root)
         audio_ids = discovery.find_audio_ids(root)
@@ -111,6 +108,8 @@ class Anatomy:
         Raises:
             UsageError: it cannot; the message says where it can.
         """
+        from headrouter_core.basics.arguments import whole
+
         layer, depth = whole("layer", layer), len(self.layers)
         # keys that are lent to later layers must be as short as these are; transformers before 5.23
         # marks lenders of Gemma 4 Unified, where nobody borrows

@@ -6,14 +6,15 @@ token ids from the configuration that the weights came with.
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from headrouter_core.errors import UnsupportedModelError
 from headrouter_core.families import refusals
 from headrouter_core.families.attention import Attention, Projection
 from headrouter_core.families.calls import Parameters
+
+if TYPE_CHECKING:
+    from torch import nn
 
 #: Names under which configurations keep the ids of begin and end of audio.
 _MARKERS = (
@@ -34,6 +35,8 @@ def find_decoder(root: nn.Module) -> nn.Module:
     Raises:
         UnsupportedModelError: there is none, or its layers are of a kind that cannot be pruned.
     """
+    from torch import nn
+
     name = type(root).__name__
     if not callable(getattr(root, "generate", None)):
         raise UnsupportedModelError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from headrouter_core.families.base import Anatomy, Family, has_pictures
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _obstacle(root: Any, call: Mapping[str, Any], layer: int) -> str | None:

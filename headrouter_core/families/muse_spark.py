@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from headrouter_core.families.attention import Attention
 from headrouter_core.families.base import Anatomy, Family
 from headrouter_core.families.discovery import read_attention
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def _read_attention(layer: nn.Module) -> Attention:

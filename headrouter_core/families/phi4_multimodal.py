@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from headrouter_core.families.attention import Attention, Projection
 from headrouter_core.families.base import Family
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def _read_attention(layer: nn.Module) -> Attention:

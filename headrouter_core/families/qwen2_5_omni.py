@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from headrouter_core.families.base import Family
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def thinker(model: nn.Module) -> nn.Module:

@@ -52,6 +52,14 @@ def test_help_and_version_need_nothing_heavy(arguments):
     assert done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["families"], ["families", "--json"]])
+def test_families_are_listed_without_importing_what_runs_them(arguments):
+    done = process(*arguments)
+    assert done.returncode == 0
+    assert done.stderr == "heavy: ['huggingface_hub']\n"
+    assert "Qwen2_5OmniThinkerForConditionalGeneration" in done.stdout
+
+
 def test_version_names_the_libraries():
     text = invoke("--version").stdout
     assert text.startswith("headrouter 0.")

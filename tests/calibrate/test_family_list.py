@@ -38,6 +38,25 @@ def test_model_classes_are_those_of_the_model_types(family):
     assert tuple(found) == family.model_types
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_is_lacking_is_what_transformers_does_not_export(family):
+    missing = sorted(set(family.model_classes) - set(dir(transformers)))
+    said = f"transformers {transformers.__version__} has no {', '.join(missing)}"
+    assert family.lacking() == (said if missing else None)
+
+
+@pytest.mark.parametrize("name", ["NewerForConditionalGeneration", "VoxtralForConditional"])
+def test_classes_that_are_not_exported_are_lacking(name):
+    (voxtral,) = [family for family in FAMILIES if family.name == "voxtral"]
+    family = replace(voxtral, model_classes=(*voxtral.model_classes, name))
+    assert family.lacking() == f"transformers {transformers.__version__} has no {name}"
+    assert (
+        replace(voxtral, name="no_such_folder")
+        .lacking()
+        .endswith("has no " + voxtral.model_classes[0])
+    )
+
+
 def test_notes_are_sentences():
     for family in FAMILIES:
         assert not family.rate_note.endswith(".")
@@ -46,7 +65,12 @@ def test_notes_are_sentences():
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_fits_the_terminal(monkeypatch, width):
-    monkeypatch.setattr(family_list.importlib.util, "find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        family_list.importlib.util,
+        "find_spec",
+        lambda name: find(name) if name == "transformers" else None,
+    )
     console = Console(width=width, record=True, highlight=False)
     monkeypatch.setattr(family_list, "show", console.print)
     family_list.run(as_json=False)

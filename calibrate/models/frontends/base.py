@@ -3,6 +3,8 @@
 The core takes what a model's ``generate`` takes; here is where that comes from. A family's front
 end makes the inputs that the family's own processor would make, and compares how many audio tokens
 there should be with how many there are: audio is never cut, stretched or dropped without a word.
+
+What is known of a front end can be listed without torch: methods that make tensors import it.
 """
 
 from __future__ import annotations
@@ -14,15 +16,16 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models import hub
 from calibrate.terminal.errors import AudioError, ModelError
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import objection
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 #: ``model_type`` of a checkpoint's configuration -> module whose ``FRONT_END`` is its front end.
 FRONT_ENDS = {
@@ -146,6 +149,8 @@ class FrontEnd(abc.ABC):
         """Join inputs to a batch: tokens are padded on the left, features on the right."""
         if not rows:
             raise UsageError("there is nothing to batch; give at least one row of inputs")
+        import torch
+
         padding = {**dict.fromkeys(PER_TOKEN, 0), "input_ids": self.tokenizer.pad_token_id}
         batch = {}
         for name in rows[0]:
@@ -216,6 +221,8 @@ def _widened(
     part: torch.Tensor, parts: Sequence[torch.Tensor], left: bool, value: float
 ) -> torch.Tensor:
     """Pad a tensor to the largest of ``parts`` in every dimension but the first."""
+    import torch
+
     pads: list[int] = []
     for dimension in range(part.ndim - 1, 0, -1):
         missing = max(other.shape[dimension] for other in parts) - part.shape[dimension]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models.frontends.processor import WITHOUT_EYES, ProcessorFrontEnd
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 class Phi4MultimodalFrontEnd(ProcessorFrontEnd):
@@ -33,6 +34,8 @@ class Phi4MultimodalFrontEnd(ProcessorFrontEnd):
 
     def process(self, audios: Sequence[np.ndarray], text: str) -> dict[str, torch.Tensor]:
         """Add the mask that the processor leaves out for a single audio, for batches."""
+        import torch
+
         made = super().process(audios, text)
         present = torch.ones(made["audio_input_features"].shape[:2], dtype=torch.bool)
         return {"audio_attention_mask": present, **made}

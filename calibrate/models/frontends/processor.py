@@ -10,16 +10,17 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models.frontends.base import PER_TOKEN, FrontEnd
 from calibrate.models.frontends.loading import ears, load_processor
 from calibrate.terminal.errors import AudioError, ModelError
 from headrouter_core import families
 from headrouter_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 #: What :attr:`FrontEnd.tested` says of processors that also take pictures.
 WITHOUT_EYES = "the real processor, its image parts left out, and the real encoder"
@@ -201,6 +202,8 @@ class ProcessorFrontEnd(FrontEnd):
 
 def _appended(inputs: dict[str, torch.Tensor], ids: list[int]) -> dict[str, torch.Tensor]:
     """Return inputs with tokens behind the prompt, and what goes with each token."""
+    import torch
+
     fills = {name: torch.full((1, len(ids)), fill) for name, fill in PER_TOKEN.items()}
     ends = {**fills, "input_ids": torch.tensor([ids])}
     return {

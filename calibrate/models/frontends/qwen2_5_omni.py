@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 #: Feature frames that become one audio token: a convolution and a pooling, of stride 2 each.
 _FRAMES_PER_TOKEN = 4
@@ -82,6 +83,8 @@ class Qwen25OmniFrontEnd(FrontEnd):
         answer: str | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return input_ids, attention_mask [1, L], input_features, feature_attention_mask."""
+        import torch
+
         self.check_conversation(audios, prompt, system, answer)
         features = self.extractor(
             list(audios),

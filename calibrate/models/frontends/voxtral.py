@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import numpy as np
-import soundfile
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models.frontends.processor import ProcessorFrontEnd
 from headrouter_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 #: Feature frames that become one audio token: a convolution of stride 2, then 4 merged.
 _FRAMES_PER_TOKEN = 8
@@ -58,6 +58,8 @@ class VoxtralFrontEnd(ProcessorFrontEnd):
 
     def _wav(self, audio: np.ndarray) -> str:
         """Return a WAV file of the samples as they are, in base64."""
+        import soundfile
+
         file = io.BytesIO()
         soundfile.write(file, audio, self.sample_rate, format="WAV", subtype="FLOAT")
         return base64.b64encode(file.getvalue()).decode()
