@@ -36,13 +36,13 @@ test: $(VENV)/.ready
 
 # left out: the engine on models (exactness, caches, masks, devices, threads), front ends with their
 # processors, calibration, whole commands, the wheel, benchmarks, integrations, documentation, writing
-QUICK := $(addprefix tests/headrouter_core/test_,$(addsuffix .py,scoring routing selectors \
-		selector_contract rival_selectors adaptive_segments precision finite misuse trace \
-		hostile_profiles bundle_integrity)) \
-	$(addprefix tests/calibrate/test_,$(addsuffix .py,cli fitting frontend hub loudness models samples \
-		timeline)) \
-	tests/calibrate/sound/test_reading.py \
-	tests/calibrate/evaluation --ignore tests/calibrate/evaluation/command \
+QUICK := $(addprefix tests/headrouter_core/,test_scoring.py test_routing.py selectors profile/test_profile.py \
+		profile/test_bundle_integrity.py profile/test_hostile_profiles.py basics/test_precision.py \
+		engine/test_finite.py engine/test_trace.py pruning/test_misuse.py) \
+	$(addprefix tests/calibrate/,test_cli.py estimation/test_fitting.py estimation/test_samples.py \
+		models/test_frontend.py models/test_hub.py models/test_models.py sound/test_loudness.py \
+		sound/test_timeline.py sound/test_reading.py evaluation) \
+	--ignore tests/calibrate/evaluation/command \
 	--ignore tests/calibrate/evaluation/test_trial.py \
 	--ignore tests/calibrate/evaluation/test_report.py \
 	tests/tiny_omni/test_scenes.py tests/test_locks.py
@@ -62,7 +62,7 @@ FLOOR := .work/floor
 floor: $(FLOOR)/.ready
 	PYTHONPATH=$(FLOOR) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q \
 		--numprocesses auto --maxprocesses 4 --dist worksteal \
-		tests/headrouter_core/test_exactness_matrix.py -k 'prompts_ratios or two_turns'
+		tests/headrouter_core/engine/test_exactness_matrix.py -k 'prompts_ratios or two_turns'
 
 $(FLOOR)/.ready: $(VENV)/.ready requirements-floor.lock
 	rm -rf $(FLOOR)
@@ -75,7 +75,8 @@ versions:
 
 exactness: $(VENV)/.ready
 	$(BIN)/python -m pytest -q --record-exactness docs/exactness.json \
-		tests/headrouter_core/test_exactness_matrix.py tests/headrouter_core/test_pruning_flash.py
+		tests/headrouter_core/engine/test_exactness_matrix.py \
+		tests/headrouter_core/engine/test_pruning_flash.py
 	$(BIN)/python -m docs.make_families
 
 small-omni: $(VENV)/.ready
