@@ -18,9 +18,9 @@ import torch
 from headrouter_core.errors import PruningError
 from headrouter_core.pruning.context import prune
 
-from .engine.test_sessions import aside, logits, pruned
-from .guarded import fixture_model
-from .probes import Affinity
+from ..guarded import fixture_model
+from ..probes import Affinity
+from .test_sessions import aside, logits, pruned
 
 model = fixture_model
 REFUSED = "answers opened a pruning context and was resumed by another thread or task"
