@@ -17,6 +17,7 @@ from calibrate.commands.options import (
     Revision,
     Seed,
     TrustRemoteCode,
+    folder,
 )
 
 
@@ -24,7 +25,11 @@ def evaluate(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder of the results; made if it is not there."
+            "--output",
+            "-o",
+            metavar="DIR",
+            parser=folder,
+            help="Folder of the results; made if it is not there.",
         ),
     ],
     model: Model = "tiny-omni",

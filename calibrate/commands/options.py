@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def folder(name: str) -> Path:
+    """Return the folder of a name; none is not the one that the command runs in."""
+    if not name:
+        raise typer.BadParameter("the name is empty; give a folder, . for this one")
+    return Path(name)
+
 
 Model = Annotated[
     str,

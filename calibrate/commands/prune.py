@@ -22,7 +22,7 @@ from calibrate.commands.options import (
 
 def prune(
     audio: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="AUDIO", help="Recordings: all that FFmpeg reads; -: a pipe."),
     ],
     ratio: Annotated[
@@ -71,10 +71,12 @@ def prune(
 ) -> None:
     """Ask a question with most audio tokens removed, and without."""
     from calibrate.pruning import command
+    from calibrate.sound.files.sources import STDIN
 
     command.run(
         command.Request(
-            audio=tuple(audio),
+            # "./-" is a file, which a Path does not know any more
+            audio=tuple(name if name == STDIN else Path(name) for name in audio),
             ratio=ratio,
             question=question,
             model=model,

@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from calibrate.commands.options import folder
+
 
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that headrouter evaluate wrote.")
+        Path,
+        typer.Argument(
+            metavar="DIR", parser=folder, help="The folder that headrouter evaluate wrote."
+        ),
     ],
     output: Annotated[
         Path | None,

@@ -39,6 +39,7 @@ def run(request: Request) -> None:
         SomeFailedError: some could not, or are missing in the data.
     """
     methods, shard, folder = request.compared(), request.shard_of(), Folder(request.output)
+    folder.check(force=request.force)
     dataset = limited(
         read_data(
             request.data, seconds=request.seconds, per_task=request.per_task, split=request.split
@@ -48,7 +49,7 @@ def run(request: Request) -> None:
     profile = _profile(request, methods)
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
     plan = Plan(methods, request.ratios, layer, request.seed, profile)
-    folder.claim(force=request.force)
+    folder.make()
     loaded = load_asked(request)
     check_fit(loaded, layer, profile, force=request.force)
     check_answers(loaded, _references(dataset))

@@ -27,8 +27,8 @@ class Folder:
         self.judge = path / "for-judge"
         self.page = path / "report.html"
 
-    def claim(self, *, force: bool) -> None:
-        """Make the folder, unless it cannot be the one of this evaluation.
+    def check(self, *, force: bool) -> None:
+        """Refuse what cannot be the folder of this evaluation, before any time is spent.
 
         Raises:
             UsageError: a file, results without the journal that could tell whose they are, or a
@@ -42,15 +42,28 @@ class Folder:
                 f"{self.results} exists and there is no journal to go on with; give another"
                 " --output, or start anew with --force"
             )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {self.path}: {error.strerror}") from error
+        if not os.path.exists(self.path):
+            there = next(place for place in self.path.parents if os.path.exists(place))
+            if not os.path.isdir(there):
+                raise UsageError(f"cannot make the folder {self.path}: {there} is a file")
+            writing.check(there / self.results.name, force=True)
+            return
         for path in (self.journal, self.results, self.timing, self.examples):
             writing.check(path, force=True)
         for path in (self.sounds, self.plots, self.judge):
             if path.exists() and not path.is_dir():
                 raise UsageError(f"{path} is a file, and results need a folder of that name")
+
+    def make(self) -> None:
+        """Make the folder, if it is not there.
+
+        Raises:
+            UsageError: the system refuses.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {self.path}: {error.strerror}") from error
 
     def shard(self, number: int, count: int) -> Path:
         """Return the journal of one of ``count`` shards."""

@@ -118,10 +118,10 @@ def _read(source: Source, frontend: FrontEnd) -> Recording:
 
 
 def _prune(
-    request: Request, method: Method, loaded: Loaded, path: Path, recording: Recording
+    request: Request, method: Method, loaded: Loaded, given: Path | str, recording: Recording
 ) -> Result:
     """Ask about one recording, with and without pruning."""
-    samples = recording.samples
+    path, samples = Path(given), recording.samples
     embedded = loaded.name == named.EMBEDDED
     question = request.question
     if question is None:

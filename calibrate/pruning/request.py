@@ -17,7 +17,8 @@ from headrouter_core.selectors import get_selector
 class Request:
     """The options of the command, as given."""
 
-    audio: tuple[Path, ...]
+    audio: tuple[Path | str, ...]
+    """Files; :data:`STDIN` is none."""
     ratio: float = 0.6
     question: str | None = None
     model: str = EMBEDDED
@@ -55,6 +56,7 @@ class Request:
             raise UsageError(f"{written[0]} can hold one recording and {len(self.audio)} are given")
         if len({path.resolve() for path in written}) < len(written):
             raise UsageError(f"{written[0]} is given twice; --output and --plot are two files")
-        inputs = [*self.audio, *([Path(self.profile)] if self.profile else [])]
+        files = [Path(given) for given in self.audio if given != STDIN]
+        inputs = [*files, *([Path(self.profile)] if self.profile else [])]
         claim(self.output, force=self.force, inputs=inputs)
         claim_plot(self.plot, force=self.force, inputs=inputs)

@@ -19,7 +19,7 @@ import soxr
 
 from calibrate.sound.files import containers, ogg
 from calibrate.sound.files.decoding import Sound, opened_sound
-from calibrate.sound.files.sources import Source, Span, opened
+from calibrate.sound.files.sources import Source, Span, opened, reading
 from calibrate.sound.mixing import Mix, too_long
 from calibrate.terminal.errors import AudioError, AudioWarning
 
@@ -104,7 +104,8 @@ def read(
     end = math.inf if duration is None else offset + duration
     with opened(given) as source:
         mix = Mix(source.name, sample_rate, min(max_seconds, LONGEST))
-        heard, remarks = _decode(source, mix, offset, end, min(max_seconds, LONGEST))
+        with reading(source.name):
+            heard, remarks = _decode(source, mix, offset, end, min(max_seconds, LONGEST))
         mono = mix.end()
     if duration is not None and heard < end - _ROUNDED:
         raise AudioError(
@@ -127,7 +128,8 @@ def probe(given: Source, max_seconds: float = LONGEST) -> None:
     Raises:
         AudioError: see :func:`read`.
     """
-    spans, _ = _spans(given)
+    with reading(given.name):
+        spans, _ = _spans(given)
     with opened_sound(spans[0], given.name) as sound:
         _check_stated(sound, given.name, 0.0, math.inf, max_seconds)
 
@@ -142,6 +144,8 @@ def _decode(
     for span in spans:
         with opened_sound(span, source.name, heard) as sound:
             _check_stated(sound, source.name, offset, end, most)
+            if not remarks:  # a header that is wrong about rates is wrong about places
+                heard += sound.skip(offset - heard)
             for samples, rate in sound.blocks():
                 length = samples.shape[1]
                 first, last = (

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from headrouter_core.errors import UsageError
 GROUPS = ("semantic", "acoustic")
 _AUDIO_KEYS = ("audio_filepath", "file_name")
 _TEXT_KEYS = ("task", "group", "prompt", "answer")
+#: A number as CSV files have it; ``float`` takes more: "1_0", digits of other scripts.
+_NUMBER = re.compile(r"\s*\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 #: Hexadecimal digits of an id's digest, and those where so few do not tell two entries apart.
 _DIGITS, _MORE_DIGITS = 8, 32
 
@@ -203,9 +206,10 @@ def _seconds(fields: dict[str, Any], key: str, file: Path, line: int) -> float |
     value = fields.get(key)
     if value is None or value == "":
         return None
+    plain = _NUMBER.fullmatch(value) if isinstance(value, str) else not isinstance(value, bool)
     try:
-        seconds = math.nan if isinstance(value, bool | list | dict) else float(value)
-    except (ValueError, OverflowError):
+        seconds = float(value) if plain and not isinstance(value, list | dict) else math.nan
+    except OverflowError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
         _refuse(file, line, f"{key} is {str(value)[:60]!r}; give seconds from 0 on")

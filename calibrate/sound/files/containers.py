@@ -102,7 +102,7 @@ def _chunked(file: BinaryIO, layout: _Layout) -> int | None:
 def contradictions(file: BinaryIO) -> list[str]:
     """Return in which ways the header of a WAV file cannot be right."""
     file.seek(0)
-    if file.read(4) != b"RIFF":
+    if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
         return []
     found = []
     size, sound_end = file.seek(0, io.SEEK_END), 0
@@ -119,11 +119,16 @@ def contradictions(file: BinaryIO) -> list[str]:
         if end > size:
             break
         if name == b"fmt " and length >= 16:
-            code, _, rate, speed, block, _ = struct.unpack("<HHIIHH", file.read(16))
+            code, channels, rate, speed, block, bits = struct.unpack("<HHIIHH", file.read(16))
             if code in _PLAIN and speed != rate * block:
                 found.append(
                     f"its header contradicts itself: {rate} samples a second, of {block} bytes"
                     f" each, would be {rate * block} bytes a second, and it states {speed}"
+                )
+            if code in _PLAIN and bits and block != (needed := channels * -(-bits // 8)):
+                found.append(
+                    f"its header contradicts itself: {channels} samples of {bits} bits take"
+                    f" {needed} bytes, and it states {block}"
                 )
         if name == b"data" and not length:  # a placeholder
             break

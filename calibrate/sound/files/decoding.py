@@ -110,6 +110,24 @@ class Sound:
     def _format(self) -> str:
         return self._container.format.name.partition(",")[0]
 
+    def skip(self, seconds: float) -> float:
+        """Go on at or shortly before a time, where that is exact; return how much is left out.
+
+        In a WAV file of plain samples bytes tell the time. Elsewhere nothing is left out: streams
+        joined on, damage, and rates that vary show on the way only.
+        """
+        stream, plain = self._stream, self._stream.codec_context.name.startswith("pcm_")
+        place = int(seconds * stream.codec_context.sample_rate)
+        if self._format != "wav" or not plain or not place or seconds >= (self.stated or 0.0):
+            return 0.0
+        self._container.seek(place, stream=stream)
+        first = next(self._packets(), None)
+        if first is None or first.pts != place:
+            place = 0
+        self._container.seek(place, stream=stream)
+        self._seconds = place / stream.codec_context.sample_rate
+        return self._seconds
+
     def blocks(self) -> Iterator[tuple[np.ndarray, int]]:
         """Decode; yields float32 [channels, n], full scale 1, and their rate.
 

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from calibrate.terminal.errors import AudioError, MissingAudioError
 
-#: The name of standard input.
-STDIN = Path("-")
+#: Standard input, as it is named on the command line; ``Path("-")`` is a file of that name.
+STDIN = "-"
 
 #: What a pipe may hand over in all, and how much of it is kept in memory instead of on disk.
 _MOST_BYTES, _IN_MEMORY = 1 << 30, 1 << 24
@@ -56,20 +56,37 @@ def opened(given: str | os.PathLike[str] | Source) -> Iterator[Source]:
         return
     path = Path(given)
     with contextlib.ExitStack() as stack:
-        file = _open(path, stack)
-        suffix = path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
-        source = Source(str(path), suffix, file)
-        if not source.size:
+        with reading(str(path)):
+            file = _stdin(stack) if given == STDIN else _open(path, stack)
+            suffix = path.suffix if _SUFFIX.fullmatch(path.suffix) else ""
+            source = Source(str(path), suffix, file)
+            size = source.size
+        if not size:
             raise AudioError(f"{path}: the file is empty (0 bytes); record or copy it again")
         yield source
 
 
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Name the recording where the system refuses to read on.
+
+    Raises:
+        AudioError: it does.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be read: {error.strerror or error}") from error
+
+
+def _stdin(stack: contextlib.ExitStack) -> BinaryIO:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise MissingAudioError("-: standard input is a terminal; pipe a recording into it")
+    return stack.enter_context(_kept(sys.stdin.buffer, STDIN))
+
+
 def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
     name = str(path)
-    if path == STDIN:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise MissingAudioError("-: standard input is a terminal; pipe a recording into it")
-        return stack.enter_context(_kept(sys.stdin.buffer, name))
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
@@ -84,8 +101,6 @@ def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
                 f"{name} is an address; only local files are read: download it, or pipe it into -"
             ) from error
         raise MissingAudioError(f"{name}: no such audio file; check the path") from error
-    except OSError as error:
-        raise AudioError(f"{name}: cannot be read: {error.strerror or error}") from error
 
 
 def _kept(pipe: BinaryIO, name: str) -> BinaryIO:

@@ -81,7 +81,9 @@ def test_ids_of_whole_files_are_what_they_were(tmp_path):
     assert entry.id == "a.wav#b3c7afbd"
 
 
-@pytest.mark.parametrize("value", ["x", -1, True, [], float("inf"), 10**400, "nan", {}])
+@pytest.mark.parametrize(
+    "value", ["x", -1, True, [], float("inf"), 10**400, "nan", {}, "1_0", "１", "1 0"]
+)
 @pytest.mark.parametrize("key", ["offset", "duration"])
 def test_parts_that_are_none(tmp_path, key, value):
     path = write(tmp_path, {}, {"answer": "no", key: value})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from calibrate.sound.files.decoding import Sound
 from calibrate.sound.files.sources import Source
 from calibrate.sound.reading import LONGEST, load_audio, read
 from calibrate.terminal.errors import AudioError
@@ -173,3 +174,31 @@ def test_resampling_in_batches_is_resampling_at_once():
     content = wav(44_100, 5 * 44_100)
     samples = soundfile.read(io.BytesIO(content), dtype="float32")[0]
     assert np.array_equal(read(source(content)).samples, soxr.resample(samples, 44_100, RATE, "HQ"))
+
+
+SUBTYPES = [("PCM_16", 16_000), ("PCM_24", 44_100), ("FLOAT", 8_000), ("PCM_U8", 11_025)]
+
+
+@pytest.mark.parametrize("kind", ["WAV", "RF64"])
+@pytest.mark.parametrize(("subtype", "rate"), SUBTYPES)
+def test_a_part_of_a_wav_is_gone_to(tmp_path, monkeypatch, kind, subtype, rate):
+    path = tmp_path / "long.wav"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (20 * rate, 2))
+    soundfile.write(path, noise, rate, subtype, format=kind)
+    whole = read(path, rate).samples
+    blocks = []
+    follow = Sound._follow
+    monkeypatch.setattr(Sound, "_follow", lambda self, f: (blocks.append(f), follow(self, f)))
+    for offset in (12.0, 12.3456, 19.9):
+        part = read(path, rate, offset=offset, duration=0.05).samples
+        assert np.array_equal(part, whole[round(offset * rate) :][: len(part)])
+        assert abs(len(part) - 0.05 * rate) <= 1
+    assert sum(block.samples for block in blocks) < rate
+
+
+def test_a_part_of_a_wav_whose_header_lies_about_bytes_is_counted_off():
+    content = wav(_32=(4).to_bytes(2, "little"), _28=(4 * RATE).to_bytes(4, "little"))
+    whole = read(source(content))
+    assert any("contradicts itself" in text for text in whole.warnings)
+    part = read(source(content), offset=0.5).samples
+    assert np.array_equal(part, whole.samples[RATE // 2 :])

@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import types
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -46,6 +48,23 @@ def test_standard_input_that_gives_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stdin", stdin(b"", terminal=True))
     with pytest.raises(MissingAudioError, match="is a terminal"):
         read("-")
+
+
+def test_a_file_of_the_name_of_standard_input(tmp_path, monkeypatch):
+    (tmp_path / "-").write_bytes(DEMO.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", stdin(b"no recording"))
+    for name in (Path("-"), "./-"):
+        assert len(read(name).samples)
+
+
+def test_what_the_system_does_not_read_is_named():
+    with pytest.raises(AudioError, match=r"^/proc/self/mem: cannot be read: "):
+        read("/proc/self/mem")
+    broken = mock.Mock(side_effect=OSError(5, "Input/output error"))
+    file = types.SimpleNamespace(seek=lambda *_: 5000, read=broken)
+    with pytest.raises(AudioError, match=r"^it: cannot be read: Input/output error"):
+        read(sources.Source("it", "", file))
 
 
 def test_a_pipe_without_end(monkeypatch):

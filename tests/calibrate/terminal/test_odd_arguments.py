@@ -39,6 +39,15 @@ def test_names_that_no_file_can_have(arguments, tmp_path, monkeypatch):
     assert "the system refuses" not in done.stderr  # said by whoever knows what the name is for
 
 
+@pytest.mark.parametrize("command", [["evaluate", "--methods", "frame", "-o"], ["report"]])
+def test_a_folder_without_a_name(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*command, "")
+    assert done.exit_code == 2
+    assert "the name is empty" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("shard", ["9" * 5000 + "/2", "1/" + "9" * 5000, "²/3", "1/2/3", "-1/2"])
 def test_shards_that_are_none(tmp_path, shard):
     done = invoke("evaluate", "--output", tmp_path, "--methods", "frame", "--shard", shard)

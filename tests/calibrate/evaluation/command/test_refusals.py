@@ -80,6 +80,17 @@ def test_what_cannot_be_is_said_at_once(tmp_path, options, message):
     assert not output.exists()
 
 
+@pytest.mark.parametrize("folder", ["file/results", "file", "file/a/b"])
+def test_a_folder_that_cannot_be_is_refused_before_scenes_are_composed(
+    tmp_path, monkeypatch, folder
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("calibrate.evaluation.command.read_data", None)
+    done = CliRunner().invoke(app, ["evaluate", "--output", str(tmp_path / folder)])
+    assert done.exit_code == 2, done.stderr
+    assert f"{tmp_path / 'file'} is" in " ".join(done.stderr.split())
+
+
 def test_a_method_that_breaks_its_contract_stops_everything(
     arguments, tmp_path, monkeypatch, undrawn
 ):
