@@ -46,7 +46,7 @@ def tiny():
 @pytest.fixture
 def answerer(tiny, monkeypatch):
     """Make what answers requests with tiny-omni, which is loaded only once."""
-    monkeypatch.setattr(answering.models, "load", lambda name, **_: tiny)
+    monkeypatch.setattr(answering.named, "load", lambda name, **_: tiny)
 
     def make(**arguments):
         return Answerer(read_settings({"pretrained": "tiny-omni", **arguments}))
