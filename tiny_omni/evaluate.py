@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import transformers
 
-from calibrate.estimation.fitting import bootstrap_interval
+from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.models.named import Loaded, load
 from headrouter_core.basics.writing import write
 from tiny_omni import MODEL_DIR

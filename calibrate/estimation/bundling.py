@@ -13,8 +13,8 @@ import torch
 
 from calibrate.estimation.ablation import KINDS
 from calibrate.estimation.choosing.choices import Choices, Fitted
+from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.estimation.choosing.material import Material, spreads_of
-from calibrate.estimation.fitting import bootstrap_interval
 from calibrate.estimation.samples.sample import GROUPS, Sample, manifest_digest
 from calibrate.models.named import Loaded
 from calibrate.sound.reading import DECODER

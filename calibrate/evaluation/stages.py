@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from calibrate.evaluation.asking import examples, timing
+from calibrate.evaluation.asking import timing
 from calibrate.evaluation.asking.journal import Journal, lines_of, opened
 from calibrate.evaluation.asking.run import Plan, evaluate, header
 from calibrate.evaluation.comparing.results import Results, build, dumps
@@ -14,6 +14,7 @@ from calibrate.evaluation.datasets.sources import in_turn
 from calibrate.evaluation.folder import Folder, write
 from calibrate.evaluation.scoring.items import JUDGED, Dataset, Fault, Item
 from calibrate.evaluation.scoring.systems import VANILLA
+from calibrate.evaluation.showing import examples
 from calibrate.evaluation.showing.judging import write_for_judge
 from calibrate.models.named import Loaded
 from calibrate.terminal.console import say

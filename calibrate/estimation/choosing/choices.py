@@ -15,6 +15,12 @@ import torch
 
 from calibrate.estimation.ablation import EXPONENT, TEXT_TOKENS
 from calibrate.estimation.bench import Bench, kept_by
+from calibrate.estimation.choosing.fitting import (
+    BANDWIDTH_FACTORS,
+    Routing,
+    fit_routing,
+    one_standard_error,
+)
 from calibrate.estimation.choosing.material import (
     CANDIDATES,
     Candidate,
@@ -31,7 +37,6 @@ from calibrate.estimation.choosing.segmenting import (
     cut,
     settled_weights,
 )
-from calibrate.estimation.fitting import BANDWIDTH_FACTORS, Routing, fit_routing, one_standard_error
 from calibrate.estimation.samples.sample import FOLDS
 from calibrate.terminal.progress import Progress
 from headrouter_core.selectors import Selection

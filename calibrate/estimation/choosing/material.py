@@ -10,7 +10,7 @@ import torch
 
 from calibrate.estimation.ablation import Ablation
 from calibrate.estimation.bench import Bench
-from calibrate.estimation.fitting import STRENGTHS, Routing, head_weights
+from calibrate.estimation.choosing.fitting import STRENGTHS, Routing, head_weights
 from calibrate.estimation.samples.sample import FOLDS
 from headrouter_core import routing, scoring
 
@@ -25,7 +25,7 @@ class Candidate:
     strength: float
 
 
-#: From the simplest to the boldest, see :func:`calibrate.estimation.fitting.one_standard_error`.
+#: From the simplest to the boldest, see :func:`.fitting.one_standard_error`.
 CANDIDATES = (
     Candidate("uniform", 0.0),
     *(Candidate(rule, s) for s in STRENGTHS[1:] for rule in ("keep_one", "leave_one_out")),

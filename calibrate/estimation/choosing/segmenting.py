@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from calibrate.estimation.bench import Bench
+from calibrate.estimation.choosing.fitting import Routing, fit_routing
 from calibrate.estimation.choosing.material import (
     Candidate,
     Material,
@@ -24,7 +25,6 @@ from calibrate.estimation.choosing.material import (
     routed_weights,
     spreads_of,
 )
-from calibrate.estimation.fitting import Routing, fit_routing
 from calibrate.estimation.samples.sample import FOLDS
 from headrouter_core import routing, scoring
 from headrouter_core.selectors import Selection

@@ -10,7 +10,7 @@ import torch
 
 from calibrate.estimation.bench import Bench, kept_by_frame
 from calibrate.estimation.choosing.choices import Fitted
-from calibrate.estimation.fitting import bootstrap_interval
+from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.inspection.verdicts import METHODS
 from headrouter_core.selectors import Selection
 

@@ -11,8 +11,8 @@ import torch
 from calibrate.estimation.ablation import ablate
 from calibrate.estimation.bench import Bench
 from calibrate.estimation.choosing.choices import Choices, Fitted
+from calibrate.estimation.choosing.fitting import fit_routing
 from calibrate.estimation.choosing.material import Material, spreads_of
-from calibrate.estimation.fitting import fit_routing
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models.named import Loaded
 from calibrate.terminal.progress import Progress

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibrate.estimation.ablation import KINDS, Ablation, head_variants, mean_and_error
-from calibrate.estimation.fitting import (
+from calibrate.estimation.choosing.fitting import (
     bootstrap_interval,
     fit_routing,
     head_weights,

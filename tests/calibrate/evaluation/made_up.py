@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from calibrate.evaluation.asking.examples import _packed
 from calibrate.evaluation.comparing.results import build, systems_of
 from calibrate.evaluation.scoring.answers import parse
 from calibrate.evaluation.scoring.items import LABEL, TRANSCRIPT, Dataset, Fault, Item
 from calibrate.evaluation.scoring.metrics import scores
+from calibrate.evaluation.showing.examples import _packed
 
 METHODS = ("headrouter", "frame", "random", "headrouter:hard")
 RATIOS = (0.3, 0.9)

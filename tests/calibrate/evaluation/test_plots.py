@@ -8,10 +8,10 @@ import soundfile
 from matplotlib.figure import Figure
 from PIL import Image
 
-from calibrate.evaluation.asking.examples import _packed, unpacked
 from calibrate.evaluation.comparing.costs import costs_of
 from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.scoring.systems import VANILLA
+from calibrate.evaluation.showing.examples import _packed, unpacked
 from calibrate.evaluation.showing.plots import examples_drawn, heads, kept, pictures, write_all
 from calibrate.evaluation.showing.plots.canvas import styles
 from calibrate.evaluation.showing.plots.scores import front

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from calibrate.evaluation.asking.examples import unpacked
+from calibrate.evaluation.showing.examples import unpacked
 from calibrate.evaluation.showing.plots.canvas import draw
 from calibrate.sound.spectrogram import spectrogram
 from calibrate.sound.timeline import spans

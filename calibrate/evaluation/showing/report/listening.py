@@ -26,7 +26,7 @@ def listening(
 
     Args:
         found: the results.
-        examples: as :func:`calibrate.evaluation.asking.examples.collect` wrote them.
+        examples: as :func:`calibrate.evaluation.showing.examples.collect` wrote them.
         folder: where their sound is.
         pictures: data URIs of each example's picture, ``light`` and ``dark``.
     """

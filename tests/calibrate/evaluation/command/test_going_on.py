@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[4]
 def test_a_second_run_asks_nothing(arguments, whole, monkeypatch, undrawn):
     folder, first = whole
     before = {path: path.read_bytes() for path in folder.rglob("*.json*")}
-    for name in ("run.Trial", "timing.measure", "examples.collect"):
-        monkeypatch.setattr(f"calibrate.evaluation.asking.{name}", None)
+    for name in ("asking.run.Trial", "asking.timing.measure", "showing.examples.collect"):
+        monkeypatch.setattr(f"calibrate.evaluation.{name}", None)
     again = run(arguments, folder)
     assert again.exit_code == 0, again.stderr
     assert again.stdout == first.stdout
@@ -97,30 +97,32 @@ def test_shards_of_another_evaluation_are_not_taken_in(arguments, tmp_path, undr
     assert not list(folder.glob("shard-*"))
 
 
-@pytest.mark.parametrize("stage", ["records.record", "timing._timed", "examples._example"])
+@pytest.mark.parametrize(
+    "stage", ["asking.records.record", "asking.timing._timed", "showing.examples._example"]
+)
 def test_interrupted_in_any_stage_it_goes_on(
     arguments, whole, tmp_path, monkeypatch, undrawn, stage
 ):
     folder = tmp_path / "results"
-    if stage != "records.record":  # what went before is done
+    if stage != "asking.records.record":  # what went before is done
         folder.mkdir()
         for name in ("evaluation.journal.jsonl", "timing.json"):
             shutil.copy(whole[0] / name, folder)
-    if stage == "timing._timed":
+    if stage == "asking.timing._timed":
         (folder / "timing.json").unlink()
     place = stage.replace("records", "run")
-    module, _, name = place.partition(".")
-    real = getattr(sys.modules[f"calibrate.evaluation.asking.{module}"], name)
+    module, _, name = place.rpartition(".")
+    real = getattr(sys.modules[f"calibrate.evaluation.{module}"], name)
     calls = []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 1 + (stage == "records.record"):
+        if len(calls) == 1 + (stage == "asking.records.record"):
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"calibrate.evaluation.asking.{place}", interrupted)
+        patch.setattr(f"calibrate.evaluation.{place}", interrupted)
         done = run(arguments, folder)
     assert done.exit_code == 130
     assert "the same command goes on from there" in done.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from calibrate.lmms_eval.audio import read_audio
+from calibrate.evaluation.lmms_eval.audio import read_audio
 from calibrate.sound.reading import load_audio
 from calibrate.terminal.errors import AudioError
 from headrouter_core.errors import UsageError

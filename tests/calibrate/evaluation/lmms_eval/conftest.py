@@ -2,10 +2,10 @@
 
 import pytest
 
-from calibrate.lmms_eval import answering
-from calibrate.lmms_eval.answering import Answerer
-from calibrate.lmms_eval.requests import read_request
-from calibrate.lmms_eval.settings import read_settings
+from calibrate.evaluation.lmms_eval import answering
+from calibrate.evaluation.lmms_eval.answering import Answerer
+from calibrate.evaluation.lmms_eval.requests import read_request
+from calibrate.evaluation.lmms_eval.settings import read_settings
 from calibrate.models.named import load
 from calibrate.sound.reading import load_audio
 from tiny_omni import DEMO

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from calibrate.lmms_eval import answering
+from calibrate.evaluation.lmms_eval import answering
 from calibrate.models.asking import answer
 from calibrate.models.selecting import build_selector
 from calibrate.terminal.errors import AudioError

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from calibrate.lmms_eval.generation import read_generation
-from calibrate.lmms_eval.requests import read_request
-from calibrate.lmms_eval.settings import own_device, read_settings
+from calibrate.evaluation.lmms_eval.generation import read_generation
+from calibrate.evaluation.lmms_eval.requests import read_request
+from calibrate.evaluation.lmms_eval.settings import own_device, read_settings
 from headrouter_core.errors import UsageError
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_the_entry_point_leads_somewhere():

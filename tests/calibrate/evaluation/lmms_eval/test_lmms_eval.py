@@ -8,7 +8,7 @@ import json
 import pytest
 import soundfile
 
-from calibrate.lmms_eval import MODEL
+from calibrate.evaluation.lmms_eval import MODEL
 from calibrate.models.asking import answer
 from calibrate.terminal.errors import AudioError
 from headrouter_core import HeadRouter, UsageError, load_profile, prune, scoring
@@ -99,7 +99,7 @@ def documents(speech, tiny, tmp_path):
 def test_the_entry_point_registers_the_model():
     from lmms_eval.models import get_model
 
-    from calibrate.lmms_eval.model import PrunedOmni
+    from calibrate.evaluation.lmms_eval.model import PrunedOmni
 
     assert get_model(MODEL) is get_model(MODEL, force_simple=True) is PrunedOmni
 
@@ -134,7 +134,7 @@ def test_a_task_for_chat_models_only_is_refused(evaluate, documents):
 
 
 def test_a_system_prompt_may_be_a_file(tmp_path):
-    from calibrate.lmms_eval.model import PrunedOmni
+    from calibrate.evaluation.lmms_eval.model import PrunedOmni
 
     file = tmp_path / "system.txt"
     file.write_text("Be brief, now.\n")

@@ -10,9 +10,9 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
-from calibrate.lmms_eval.answering import Answerer
-from calibrate.lmms_eval.requests import read_request
-from calibrate.lmms_eval.settings import read_settings
+from calibrate.evaluation.lmms_eval.answering import Answerer
+from calibrate.evaluation.lmms_eval.requests import read_request
+from calibrate.evaluation.lmms_eval.settings import read_settings
 from calibrate.terminal.console import say
 from headrouter_core.errors import UsageError
 
@@ -30,7 +30,7 @@ class PrunedOmni(lmms):
         """Load the model.
 
         Args:
-            arguments: see :class:`calibrate.lmms_eval.settings.Settings`.
+            arguments: see :class:`calibrate.evaluation.lmms_eval.settings.Settings`.
 
         Raises:
             HeadRouterError: an argument, the profile or the model is not as it should be.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from calibrate.lmms_eval.requests import Question
-from calibrate.lmms_eval.rows import RowByRow
-from calibrate.lmms_eval.settings import Settings, own_device
+from calibrate.evaluation.lmms_eval.requests import Question
+from calibrate.evaluation.lmms_eval.rows import RowByRow
+from calibrate.evaluation.lmms_eval.settings import Settings, own_device
 from calibrate.models import named
 from calibrate.models.profiles import check_fit, find_profile
 from calibrate.models.selecting import build_selector, takes_profile

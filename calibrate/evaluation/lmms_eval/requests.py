@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.lmms_eval.audio import read_audio
-from calibrate.lmms_eval.generation import Generation, read_generation
+from calibrate.evaluation.lmms_eval.audio import read_audio
+from calibrate.evaluation.lmms_eval.generation import Generation, read_generation
 from calibrate.terminal.errors import AudioError
 from headrouter_core.errors import HeadRouterError, UsageError
 
