@@ -31,6 +31,9 @@ from calibrate.evaluation.scoring.items import (
 from calibrate.evaluation.scoring.normalisers import audiomarathon, plain
 from headrouter_core.errors import UsageError
 
+#: Answers of a closed vocabulary, as of sound events or speakers.
+_MOST_LABELS = 2000
+
 
 def manifest(path: Path) -> Dataset:
     """Read a manifest or audio folder.
@@ -51,15 +54,22 @@ def manifest(path: Path) -> Dataset:
         # options that are the same throughout are classes, whatever their order
         classes = len({tuple(sorted(map(plain, texts))) for texts in given.values()}) == 1
         vocabulary = _vocabulary(entries, given)
+        words = tuple(vocabulary.values())  # which all items share
         for entry in entries:
             if os.path.isfile(entry.path):
-                items.append(_item(entry, given[entry.id], classes, vocabulary))
+                items.append(_item(entry, given[entry.id], classes, vocabulary, words))
             else:
                 faults.append(Fault(entry.id, task, f"no such audio file: {entry.name}"))
     return Dataset(path.name, tuple(items), tuple(faults))
 
 
-def _item(entry: Entry, given: tuple[str, ...], classes: bool, vocabulary: dict[str, str]) -> Item:
+def _item(
+    entry: Entry,
+    given: tuple[str, ...],
+    classes: bool,
+    vocabulary: dict[str, str],
+    words: tuple[str, ...],
+) -> Item:
     kind, reference = _kind(entry), entry.answer
     choices, labels = given, given
     if kind == CHOICE:
@@ -71,7 +81,13 @@ def _item(entry: Entry, given: tuple[str, ...], classes: bool, vocabulary: dict[
     elif kind == LABEL:
         if plain(entry.answer) not in vocabulary:
             raise UsageError(f"{entry.where}: answer {entry.answer!r} has no letters or digits")
-        choices = labels = tuple(vocabulary.values())
+        if len(words) > _MOST_LABELS:
+            raise UsageError(
+                f"{entry.where}: task {entry.task!r} has {len(words)} different answers, and one of"
+                f" a closed vocabulary may have {_MOST_LABELS}: each is put to the model for every"
+                " item; give kind transcript or judged, or choices"
+            )
+        choices = labels = words
         reference = vocabulary[plain(entry.answer)]
     else:
         choices = labels = ()

@@ -113,3 +113,17 @@ def test_bad_lines_are_named(folder, change, message):
     with pytest.raises(UsageError, match=message) as raised:
         manifest(path)
     assert f"{path}:2" in str(raised.value)
+
+
+def test_items_share_a_vocabulary_that_is_closed(folder, monkeypatch):
+    rows = [
+        {**ENTRY, "choices": [], "prompt": f"What is number {n}?", "answer": f"thing {n}"}
+        for n in range(6)
+    ]
+    first, *others = manifest(write(folder, *rows)).items
+    assert len(first.choices) == 6
+    assert all(item.choices is first.choices is item.labels for item in others)
+    monkeypatch.setattr("calibrate.evaluation.datasets.manifest._MOST_LABELS", 5)
+    with pytest.raises(UsageError, match=r"metadata.jsonl:1: task 'rooms' has 6 different answers"):
+        manifest(write(folder, *rows))
+    assert len(manifest(write(folder, *({**row, "kind": "judged"} for row in rows))).items) == 6
