@@ -18,10 +18,17 @@ def inspect(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw selectivity by task and head, and spreads."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing plot.")] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write one page: verdict, heads, spreads, tables."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print all tables: more than one screen.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a profile holds and how it came about."""
     from calibrate.inspection import contents
 
-    contents.run(profile, plot=plot, force=force, as_json=as_json)
+    contents.run(profile, everything=everything, plot=plot, page=page, force=force, as_json=as_json)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from calibrate.estimation.calibration import HALF_OF_SPLIT, calibrate
@@ -17,6 +18,7 @@ from calibrate.estimation.samples.sample import (
 )
 from calibrate.estimation.samples.usable import audible, check_samples, limited
 from calibrate.inspection import contents
+from calibrate.inspection.worth import safe_ratio, worth
 from calibrate.models import named
 from calibrate.terminal.console import STDERR, say, show, show_json, warned
 from calibrate.terminal.errors import SomeFailedError
@@ -92,13 +94,30 @@ def run(
         found = {"output": str(output), "failed": failed, "warnings": warned()}
         show_json({**found, **contents.to_json(profile)})
     else:
-        contents.show_outcome(profile)
-        show(f"\nWrote {output}; look closer with: headrouter inspect {output}")
+        show("\n".join(_outcome(profile, output, model)))
     if unheard:
         raise SomeFailedError(
             f"{len(unheard)} recordings of {data} could not be used, and the profile"
             " rests on the others"
         )
+
+
+def _outcome(profile: Profile, output: Path, model: str) -> Iterator[str]:
+    """Yield what a calibration ends with, in at most 12 lines: what its profile is worth for what.
+
+    Args:
+        profile: what came out.
+        output: where it is.
+        model: the option, for the command that uses it.
+    """
+    yield from worth(profile)
+    yield f"Wrote {output}"
+    asked = "" if model == named.EMBEDDED else f" --model {shlex.quote(model)}"
+    file = shlex.quote(str(output))
+    ratio = safe_ratio(profile.results)
+    asked += f" --profile {file}" + ("" if ratio is None else f" --ratio {ratio:g}")
+    yield f"Next: headrouter inspect {file}"
+    yield f"      headrouter prune AUDIO{asked}"
 
 
 def _save(profile: Profile, output: Path, *, force: bool) -> None:

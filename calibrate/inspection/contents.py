@@ -11,12 +11,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from calibrate.inspection import tables
+from calibrate.inspection.screen import screen
 from calibrate.inspection.verdicts import verdicts
+from calibrate.inspection.worth import doubts
 from calibrate.terminal.console import show, show_json
-from calibrate.terminal.outputs import claim_plot
-from headrouter_core import load_profile
+from calibrate.terminal.outputs import claim_page, claim_plot
 from headrouter_core.basics.writing import write
 from headrouter_core.profile.profile import Profile
+from headrouter_core.profile.shipped import load_profile
 from headrouter_core.routing import GROUPS
 
 
@@ -48,21 +50,11 @@ def to_json(profile: Profile) -> dict[str, Any]:
 
 def warnings(profile: Profile) -> list[str]:
     """What a user of this profile should know before trusting it."""
+    return doubts(profile) + _other_versions(profile)
+
+
+def _other_versions(profile: Profile) -> list[str]:
     found = []
-    if profile.recipe.weights_rule == "uniform":
-        found.append(
-            "The head weights are uniform: no weighting of heads was better in cross-validation, "
-            "so routing between the vectors changes nothing."
-        )
-    if profile.recipe.prefilter_exponent == 1.0:
-        found.append("The prefilter exponent is 1: the kept tokens are exactly those of Frame.")
-    intervals = profile.calibration.get("intervals", {})
-    low, high = intervals.get("centers.semantic"), intervals.get("centers.acoustic")
-    if low and high and max(low[0], high[0]) <= min(low[1], high[1]):
-        found.append(
-            "The 95 % intervals of the semantic and the acoustic center overlap: spread hardly "
-            "tells the groups apart on these samples."
-        )
     for library in ("torch", "transformers"):
         there, here = profile.versions.get(library), importlib.metadata.version(library)
         if there and str(there).partition("+")[0] != here.partition("+")[0]:
@@ -70,36 +62,38 @@ def warnings(profile: Profile) -> list[str]:
     return found
 
 
-def run(name: str, *, plot: Path | None, force: bool, as_json: bool) -> None:
+def run(
+    name: str, *, everything: bool, plot: Path | None, page: Path | None, force: bool, as_json: bool
+) -> None:
     """The command: load, draw, and print as text or as one JSON object."""
-    claim_plot(plot, force=force, inputs=[Path(name)])
+    inputs = [Path(name)]
+    claim_plot(plot, force=force, inputs=inputs)
+    claim_page(page, force=force, inputs=inputs)
     profile = load_profile(name)
     if plot is not None:
         from calibrate.inspection.plot import draw
 
         write(plot, draw(profile), force=force)
+    if page is not None:
+        from calibrate.inspection.page import render
+
+        write(page, render(profile, name), force=force)
     if as_json:
         show_json(to_json(profile))
         return
-    _show([*_everything(profile, name), *_warned(profile)])
-    if plot is not None:
-        show(f"Wrote {plot}")
-
-
-def show_outcome(profile: Profile) -> None:
-    """Print what a calibration chose and what it is worth: its closing table."""
-    _show(
-        [
-            tables.facts_table(profile, profile.model.id),
-            tables.results_table(profile.results),
-            tables.lengths_table(profile.results),
-            tables.stability_table(profile.results),
-            *_warned(profile),
-        ]
-    )
+    if everything:
+        _show([*_everything(profile, name), *_warned(warnings(profile))])
+    else:
+        # the verdict names what else speaks against it
+        _show([*screen(profile, name), *_warned(_other_versions(profile))])
+        show("More with --all (each head's ablation, every comparison), --page, --plot or --json")
+    for path in (plot, page):
+        if path is not None:
+            show(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _everything(profile: Profile, title: str) -> Iterator[RenderableType | None]:
+    """Yield all there is to read."""
     yield tables.facts_table(profile, title)
     yield tables.weights_table(profile)
     if len(profile.tensors["calibration.spread"]):
@@ -113,8 +107,7 @@ def _everything(profile: Profile, title: str) -> Iterator[RenderableType | None]
     yield tables.provenance_table(profile)
 
 
-def _warned(profile: Profile) -> Iterator[RenderableType]:
-    lines = warnings(profile)
+def _warned(lines: list[str]) -> Iterator[RenderableType]:
     if lines:
         yield Group(*(Text(f"! {line}", style="yellow") for line in lines))
 

@@ -196,7 +196,7 @@ def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
         if request.as_json:
             done.append(to_json(result))
         else:
-            show(describe(result) + "\n")
+            show(describe(result, heading=True) + "\n")
     if request.as_json:
         show_json({"results": done, "failed": failed})
     if failed:

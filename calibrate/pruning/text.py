@@ -11,40 +11,47 @@ from calibrate.sound.timeline import axis, bar
 from calibrate.terminal.visible import one_line
 
 #: Longest spans that are listed.
-_SPANS = 12
+_SPANS = 4
 
 
-def describe(result: Result) -> str:
-    """Return answers, counts, routing, times and a timeline as text."""
+def describe(result: Result, heading: bool = False) -> str:
+    """Return the answer, and below it counts, routing, times and a timeline as text.
+
+    Args:
+        result: of one recording.
+        heading: whether the recording is named first, as where there are several.
+    """
     entry, kept = result.entry, len(result.kept)
-    share = 100 * kept / entry.audio_tokens
+    same = result.answer == result.answer_unpruned
     lines = [
-        f"{one_line(str(result.file))}: {result.seconds:.2f} s, {entry.audio_tokens} audio tokens",
-        f"  question  {one_line(result.question)}",
-        f"  pruned    {_quoted(result.answer)}",
-        f"  unpruned  {_quoted(result.answer_unpruned)}",
-        f"  kept      {kept} of {entry.audio_tokens} audio tokens ({share:.1f} %) from layer"
-        f" {result.layer} on, by {result.method}, ratio {result.ratio:g}",
+        *([one_line(str(result.file))] if heading else []),
+        f"answer    {_quoted(result.answer)}",
+        f"unpruned  {'the same' if same else _quoted(result.answer_unpruned)}",
+        f"question  {one_line(result.question)}",
+        "",
+        f"kept      {kept} of {entry.audio_tokens} audio tokens"
+        f" ({100 * kept / entry.audio_tokens:.1f} %) of {result.seconds:.2f} s",
+        f"method    {result.method}, ratio {result.ratio:g}, from layer {result.layer} on",
     ]
     if result.mixing is not None:
         mixing = ", ".join(f"{name} {part:.2f}" for name, part in result.mixing.items())
-        lines.append(f"  routing   spread {result.spread:.4f}: {mixing}")
-    lines.append(
-        f"  prefill   {result.prefill_seconds:.3g} s pruned,"
-        f" {result.prefill_seconds_unpruned:.3g} s unpruned (encoder and decoder; median of"
-        f" {result.prefill_runs} warm runs each, in turn)"
-    )
+        lines.append(f"routing   spread {result.spread:.4f}: {mixing}")
+    lines += [
+        f"prefill   {result.prefill_seconds:.3g} s pruned,"
+        f" {result.prefill_seconds_unpruned:.3g} s unpruned",
+        f"          (encoder and decoder; medians of {result.prefill_runs} warm runs, in turn)",
+    ]
     return "\n".join(lines + _timeline(result))
 
 
 def _timeline(result: Result) -> list[str]:
-    width = max(20, min(shutil.get_terminal_size().columns, 160) - 2)
+    width = max(20, min(shutil.get_terminal_size().columns, 160))
     encoding = sys.stdout.encoding or "ascii"
     drawn = bar(result.kept, result.entry.audio_tokens, width, encoding)
     # some families pad audio, and the padding has tokens too
     tokens = result.entry.audio_tokens * result.loaded.frontend.seconds_per_token
     marks = axis(max(result.seconds, tokens), len(drawn))
-    return ["", f"  {drawn}", f"  {marks}", f"  {_listed(result)}"]
+    return ["", drawn, marks, _listed(result)]
 
 
 def _listed(result: Result) -> str:
@@ -53,7 +60,7 @@ def _listed(result: Result) -> str:
     longest = sorted(spans, key=lambda span: span[0] - span[1])[:_SPANS]
     text = ", ".join(f"{begin:.2f}-{end:.2f}" for begin, end in sorted(longest))
     if len(longest) < len(spans):
-        return f"longest kept spans: {text} s ({len(spans) - len(longest)} more: --json)"
+        return f"kept longest: {text} s ({len(spans) - len(longest)} more spans: --json)"
     return f"kept: {text} s"
 
 

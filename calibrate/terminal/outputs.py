@@ -36,6 +36,13 @@ def claim_plot(path: Path | None, *, force: bool, inputs: Iterable[Path] = ()) -
     claim(path, force=force, inputs=inputs)
 
 
+def claim_page(path: Path | None, *, force: bool, inputs: Iterable[Path] = ()) -> None:
+    """Do as :func:`claim`, and refuse names that no browser would open as a page."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path}: pages are HTML files; give a name that ends in .html")
+    claim(path, force=force, inputs=inputs)
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()

@@ -29,6 +29,10 @@ def check_results(results: Mapping[str, Any]) -> None:
         return
     check_keys("results", results, ("samples", "unpruned", "ratios"), more=True)
     require(is_whole(results["samples"], 1), "results.samples", results["samples"], "a count")
+    if "clusters" in results:
+        require(
+            is_whole(results["clusters"], 1), "results.clusters", results["clusters"], "a count"
+        )
     check_numbers("results.unpruned", results["unpruned"], ("nll", "accuracy"))
     ratios = results["ratios"]
     require(isinstance(ratios, dict) and ratios != {}, "results.ratios", ratios, "by pruning ratio")
@@ -38,6 +42,8 @@ def check_results(results: Mapping[str, Any]) -> None:
         for score in ("nll", "accuracy"):
             check_keys(f"{name}.{score}", entry[score], methods)
             check_numbers(f"{name}.{score}", entry[score], methods)
+        if "rise" in entry:
+            check_numbers(f"{name}.rise", entry["rise"], ("difference", "low", "high"))
         _check_comparisons(f"{name}.comparisons", entry["comparisons"])
     _check_lengths(results.get("by_length", []))
     if "stability" in results:

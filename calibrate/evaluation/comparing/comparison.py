@@ -18,6 +18,7 @@ import numpy as np
 from calibrate.evaluation.scoring.clusters import components
 from calibrate.evaluation.scoring.metrics import HEADLINES, Answers
 from calibrate.evaluation.scoring.systems import VANILLA, System
+from calibrate.inspection.worth import TELLING
 
 RESAMPLES = 2000
 #: Share of resamples in which a value has to be defined for an interval to be given.
@@ -56,12 +57,6 @@ class Estimate:
         """For JSON: six decimals, ``None`` for NaN."""
         named = {"value": self.value, "low": self.low, "high": self.high}
         return {name: None if np.isnan(v) else round(v, 6) for name, v in named.items()}
-
-
-#: Fewest clusters that can tell two systems apart: where n of them all favour the same one, chance
-#: does that in 2 of 2^n cases, and 6 is the first n for which these are below 5 %. (A bootstrap
-#: over two speakers gives three different values, and its interval means nothing.)
-TELLING = 6
 
 
 class Comparison:

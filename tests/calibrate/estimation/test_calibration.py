@@ -215,8 +215,12 @@ def test_calibrate_and_inspect_on_the_command_line(thinker, tmp_path, monkeypatc
     shown = runner.invoke(app, ["inspect", data["output"], "--plot", "picture.png"])
     assert shown.exit_code == 0, shown.stderr
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-    for word in ("Head weights", "Spread", "Head ablation", "Provenance", data["digest"][:16]):
+    for word in ("Head weights", "Spread", "held-out samples", "Compared with Frame"):
         assert word in shown.stdout
+    assert len(shown.stdout.splitlines()) <= 40
+    everything = runner.invoke(app, ["inspect", data["output"], "--all"])
+    for word in ("Head weights", "Spread", "Head ablation", "Provenance", data["digest"][:16]):
+        assert word in everything.stdout
     as_json = runner.invoke(app, ["inspect", data["output"], "--json"])
     assert json.loads(as_json.stdout)["digest"] == data["digest"]
 

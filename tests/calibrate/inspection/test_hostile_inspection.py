@@ -66,7 +66,8 @@ def changed(metadata, draw):
 
 
 def read_by_all(profile, tmp_path, capsys):
-    contents._show([*contents._everything(profile, "x"), *contents._warned(profile)])
+    warned = contents._warned(contents.warnings(profile))
+    contents._show([*contents._everything(profile, "x"), *contents.screen(profile, "x"), *warned])
     assert "\x1b" not in capsys.readouterr().out
     contents.show_json(contents.to_json(profile))
     json.loads(capsys.readouterr().out)

@@ -125,7 +125,6 @@ def test_for_people(run, recordings):
     assert done.exit_code == 0
     for part in (
         QUESTION,
-        "pruned",
         "unpruned",
         "30 of 75",
         "spread",
@@ -135,6 +134,8 @@ def test_for_people(run, recordings):
     ):
         assert part in done.stdout
     assert "cut at --max-new-tokens" in done.stdout
+    assert done.stdout.startswith("answer    ")  # first of all
+    assert max(map(len, done.stdout.splitlines()[3:])) <= 80
     assert "kept" in done.stdout.splitlines()[-1]
     assert "\x1b" not in done.stdout
     for part in ("device cpu: ", "dtype float32: ", "profile "):

@@ -1,0 +1,93 @@
+"""One screen about a profile: at most 40 lines of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from calibrate.inspection.tables import COLOURS
+from calibrate.inspection.worth import worth
+from headrouter_core.profile.profile import Profile
+from headrouter_core.routing import GROUPS
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+#: Heads in one line, and bins of the spreads.
+_HEADS, _BINS = 64, 44
+
+
+def screen(profile: Profile, title: str) -> Iterator[RenderableType]:
+    """Yield its parts: which model and method, what it is worth, heads, spreads."""
+    yield _facts(profile, title)
+    yield "\n".join(worth(profile))
+    yield _heads(profile)
+    if len(profile.tensors["calibration.spread"]):
+        yield _spreads(profile)
+
+
+def _facts(profile: Profile, title: str) -> RenderableType:
+    model, recipe = profile.model, profile.recipe
+    samples, tasks = len(profile.calibration["samples"]), len(profile.calibration["tasks"])
+    revision = f" @ {model.revision[:12]}" if model.revision else ""
+    rows = {
+        "model": f"{model.id}{revision}",
+        "method": f"{recipe.selector}, prunes before layer {recipe.layer} of {model.layers}, by"
+        f" {model.heads} heads; text tokens: {recipe.text_tokens}",
+        "from": f"{samples} samples of {tasks} tasks, {profile.calibration['dtype']} on"
+        f" {profile.calibration['device']}, headrouter {profile.version}",
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    heading = Text(f"Profile {title}", style="bold", no_wrap=True, overflow="ellipsis")
+    return Group(heading, table)
+
+
+def _heads(profile: Profile) -> RenderableType:
+    """Draw the weight of each head as a height: one line a vector, and 64 heads."""
+    even = 1 / profile.model.heads
+    full = float(profile.weights.max())
+    table = Table.grid(padding=(0, 2))
+    shown = min(profile.model.heads, 2 * _HEADS)
+    for name, weights in zip(GROUPS, profile.weights.tolist(), strict=True):
+        for first in range(0, shown, _HEADS):
+            line = "".join(_level(weight / full) for weight in weights[first : first + _HEADS])
+            table.add_row("" if first else name, Text(line, style=COLOURS[name]))
+    heading = f"Head weights: heads 0 to {shown - 1}, the highest {full:.3f}, even {even:.3f}"
+    return Group(Text(heading, style="bold"), table)
+
+
+def _spreads(profile: Profile) -> RenderableType:
+    """Draw where each group's spreads lie, and the three Gaussians of the routing below."""
+    spread = profile.tensors["calibration.spread"].numpy()
+    groups = profile.calibration["groups"]
+    of_sample = np.array([groups[task] for task in profile.calibration["sample_tasks"]])
+    centers, sigma = profile.centers.numpy(), profile.bandwidth
+    low = min(spread.min(), centers.min() - sigma)
+    high = max(spread.max(), centers.max() + sigma)
+    table = Table.grid(padding=(0, 2))
+    for group in (GROUPS[0], GROUPS[2]):
+        values = spread[of_sample == group]
+        if len(values):
+            counts, _ = np.histogram(values, bins=_BINS, range=(low, high))
+            line = "".join(_level(count / counts.max()) if count else "·" for count in counts)
+            table.add_row(f"{group} samples", Text(line, style=COLOURS[group]), str(len(values)))
+    axis = np.linspace(low, high, _BINS)
+    intervals = profile.calibration.get("intervals", {})
+    for name, center in zip(GROUPS, centers, strict=True):
+        line = "".join(map(_level, np.exp(-((axis - center) ** 2) / (2 * sigma**2))))
+        interval = intervals.get(f"centers.{name}")
+        note = f"{center:.3f}" + ("" if interval is None else " [{:.3f}, {:.3f}]".format(*interval))
+        table.add_row(f"{name} center", Text(line, style=COLOURS[name]), note)
+    table.add_row("", f"{low:<{_BINS // 2}.3f}{high:>{_BINS - _BINS // 2}.3f}", "")
+    return Group(Text(f"Spread of the samples; bandwidth {sigma:.4f}", style="bold"), table)
+
+
+def _level(share: float) -> str:
+    """Return a block as high as ``share`` of a line."""
+    return _LEVELS[min(len(_LEVELS) - 1, max(0, round(float(share) * len(_LEVELS)) - 1))]
