@@ -11,7 +11,7 @@ from calibrate.sound.timeline import axis, bar
 from calibrate.terminal.visible import one_line
 
 #: Longest spans that are listed.
-_SPANS = 4
+_SPANS = 3
 
 
 def describe(result: Result, heading: bool = False) -> str:
@@ -60,7 +60,7 @@ def _listed(result: Result) -> str:
     longest = sorted(spans, key=lambda span: span[0] - span[1])[:_SPANS]
     text = ", ".join(f"{begin:.2f}-{end:.2f}" for begin, end in sorted(longest))
     if len(longest) < len(spans):
-        return f"kept longest: {text} s ({len(spans) - len(longest)} more spans: --json)"
+        return f"kept longest: {text} s ({len(spans) - len(longest)} more: --json)"
     return f"kept: {text} s"
 
 

@@ -145,7 +145,7 @@ def test_names_are_data_on_every_surface(tmp_path):
     odd_profile().save(tmp_path / "p.safetensors")
     plot = tmp_path / "p.png"
     done = CliRunner().invoke(
-        app, ["inspect", str(tmp_path / "p.safetensors"), "--plot", str(plot)]
+        app, ["inspect", str(tmp_path / "p.safetensors"), "--all", "--plot", str(plot)]
     )
     assert done.exit_code == 0, done.stderr
     assert done.stdout.count(SHOWN) >= 5
