@@ -68,7 +68,8 @@ def attention_that_keeps_nothing() -> Iterator[None]:
     """Let scaled_dot_product_attention return a result of the right shape."""
 
     def attend(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> torch.Tensor:
-        return query.new_empty(*query.shape[:-1], value.shape[-1])
+        made: torch.Tensor = query.new_empty(*query.shape[:-1], value.shape[-1])
+        return made
 
     with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", attend):
         yield

@@ -66,7 +66,7 @@ def prefill(
 ) -> None:
     """Measure prefill, memory and decoding of a Qwen2.5-Omni thinker, pruned and not."""
     # torch is loaded here: --help does not need it
-    from benchmarks import report
+    from benchmarks.reporting import report
     from headrouter_core.errors import HeadRouterError
 
     options = report.Options(device, shape, seconds, ratios, sections, repeats, seed)

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from benchmarks.measuring.clock import Clock
+from benchmarks.measuring.ideal import shortened
 from benchmarks.subjects.prompts import Prompt
 from benchmarks.subjects.shapes import Shape
 from headrouter_core import SELECTORS, Profile, Selection, Selector, View, families, prune
@@ -77,13 +78,21 @@ class Bench:
         return {"seconds": seconds, **({} if watched is None else {"selecting": watched.seconds()})}
 
     @torch.no_grad()
+    def ideal(self, prompt: Prompt, kept: int) -> dict[str, float]:
+        """Return the ``seconds`` of a forward whose later layers see ``kept`` audio tokens only."""
+        with last_logits(self.model), shortened(self.model, prompt, self.layer, kept):
+            return {
+                "seconds": self.clock.seconds(lambda: self.model(**prompt.inputs, use_cache=True))
+            }
+
+    @torch.no_grad()
     def generate(
         self, inputs: dict[str, Any], pruning: Pruning | None = None, tokens: int = NEW_TOKENS
     ) -> dict[str, float]:
         """Return the ``seconds`` of a greedy ``generate``.
 
-        Beside them: ``first``, until the logits of the first token were there, and
-        ``tokens_per_second`` of all others (0 for a single token).
+        Beside them: ``first``, until the logits of the first token were there, and of all tokens
+        behind it the seconds of a ``step``, and ``tokens_per_second`` of a row.
         """
         ticks = _FirstLogits(self.clock)
         with ExitStack() as stack:
@@ -96,11 +105,11 @@ class Bench:
                 logits_processor=LogitsProcessorList([ticks]),
             )
             ended = self.clock.now()
-        return {
-            "seconds": ended - started,
-            "first": ticks.at - started,
-            "tokens_per_second": (tokens - 1) / (ended - ticks.at),
-        }
+        times = {"seconds": ended - started, "first": ticks.at - started}
+        if tokens == 1:
+            return times
+        step = (ended - ticks.at) / (tokens - 1)
+        return {**times, "step": step, "tokens_per_second": 1 / step}
 
     def _pruned(self, stack: ExitStack, pruning: Pruning | None) -> Watched | None:
         if pruning is None:
@@ -109,7 +118,9 @@ class Bench:
         layers = families.locate(self.model).layers
         handle = layers[self.layer - 1].register_forward_hook(watched.begin)
         stack.callback(handle.remove)
-        stack.enter_context(prune(self.model, watched, pruning.ratio, self.layer))
+        # its name and needs are those of one instance, not of its class
+        selector = cast(Selector, watched)
+        stack.enter_context(prune(self.model, selector, pruning.ratio, self.layer))
         return watched
 
 
@@ -139,29 +150,32 @@ class Watched:
         self.text_tokens = inner.text_tokens
         self._inner = inner
         self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
-        self._began: Any = None
-        self._marks: list[tuple[Any, Any]] = []
+        self._began: list[Any] = []
+        self._ended: list[Any] = []
 
     def begin(self, *_: Any) -> None:
         """Note that layer M-1 ends: a forward hook of it."""
-        self._began = self._mark()
+        mark = self._mark()
+        self._began.append(mark)
+        self._ended.append(mark)
 
     def __call__(self, view: View, k: int) -> Selection:
         """Choose as the selector inside does."""
         selection = self._inner(view, k)
-        self._marks.append((self._began, self._mark()))
+        self._ended[-1] = self._mark()  # rows choose one after the other: the last one's is left
         return selection
 
     def seconds(self) -> float:
-        """Return the seconds of all calls so far; the device must be done with them."""
+        """Return the seconds of all forwards so far; the device must be done with them."""
+        marks = zip(self._began, self._ended, strict=True)
         if self._stream is not None:
-            return sum(began.elapsed_time(ended) for began, ended in self._marks) / 1000
-        return sum(ended - began for began, ended in self._marks)
+            return float(sum(began.elapsed_time(ended) for began, ended in marks)) / 1000
+        return float(sum(ended - began for began, ended in marks))
 
     def _mark(self) -> Any:
         if self._stream is None:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(self._stream)
         return event
 

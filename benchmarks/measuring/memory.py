@@ -28,22 +28,24 @@ def peak_bytes(device: torch.device, run: Callable[[], object]) -> int | None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        before: int = torch.cuda.memory_allocated(device)
         run()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
+        most: int = torch.cuda.max_memory_allocated(device)
+        return most - before
     if device.type == "cpu":
         with LiveBytes() as live:
             run()
-        return live.peak
+        peak: int = live.peak
+        return peak
     return None
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all storages that operations make, for as long as they live."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
 
@@ -74,4 +76,4 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 def _address(tensor: torch.Tensor) -> int:
     # of the storage, not of its bytes: on the meta device there are none
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)

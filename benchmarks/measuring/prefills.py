@@ -20,17 +20,16 @@ RATIO = 0.6
 
 
 def measure_prefill(bench: Bench, prompt: Prompt, pruning_ratios: list[float]) -> dict[str, Any]:
-    """Prefill in full, pruned by HeadRouter, and the ideal between the two.
+    """Prefill in full, pruned by HeadRouter, and the ideal: a pruning that costs nothing.
 
-    With D layers and pruning layer M the ideal is M/D of the full prefill plus (D-M)/D of one that
-    was short from the start: a pruning that costs nothing. Only the last column's logits are made,
-    so that nothing but layers is compared (and the final norm, which is short in a pruned run).
+    Only the last column's logits are made, so that nothing but layers is compared (and the final
+    norm, which is short in a pruned run).
     """
     full = partial(bench.prefill, prompt)
     runs: dict[str, Measure] = {"full": full}
     for ratio in pruning_ratios:
-        short = prompt.shortened(keep_count(prompt.audio_tokens, ratio))
-        runs[f"short {ratio}"] = partial(bench.prefill, short)
+        kept = keep_count(prompt.audio_tokens, ratio)
+        runs[f"ideal {ratio}"] = partial(bench.ideal, prompt, kept)
         runs[f"pruned {ratio}"] = partial(bench.prefill, prompt, bench.headrouter(ratio))
     taken = interleaved(runs, bench.repeats)
     whole, whole_peak = taken["full"]["seconds"], peak_bytes(bench.device, full)
@@ -38,15 +37,12 @@ def measure_prefill(bench: Bench, prompt: Prompt, pruning_ratios: list[float]) -
         "full": {"seconds": summary(whole), "peak_bytes": whole_peak},
         "ratios": {},
     }
-    early = bench.layer / bench.shape.layers
     for ratio in pruning_ratios:
-        short_seconds = taken[f"short {ratio}"]["seconds"]
+        ideal = taken[f"ideal {ratio}"]["seconds"]
         pruned, selecting = (taken[f"pruned {ratio}"][key] for key in ("seconds", "selecting"))
-        ideal = [early * a + (1 - early) * b for a, b in zip(whole, short_seconds, strict=True)]
         peak = peak_bytes(bench.device, runs[f"pruned {ratio}"])
         entry["ratios"][str(ratio)] = {
             "kept": keep_count(prompt.audio_tokens, ratio),
-            "short": {"seconds": summary(short_seconds)},
             "pruned": {"seconds": summary(pruned), "peak_bytes": peak},
             "ideal": {"seconds": summary(ideal)},
             "speedup": summary(ratios(whole, pruned)),
@@ -104,7 +100,7 @@ def measure_logits(bench: Bench, prompt: Prompt) -> dict[str, Any]:
         "logits_to_keep": takes_logits_to_keep(bench.model),
         "bytes": {
             "unpruned": prompt.length * row,
-            "pruned": prompt.shortened(kept).length * row,
+            "pruned": (prompt.length - prompt.audio_tokens + kept) * row,
         },
     }
     runs: dict[str, Measure] = {}

@@ -22,7 +22,7 @@ from headrouter_core.profile.profile import Recipe
 
 def thinker_config(shape: Shape) -> Qwen2_5OmniThinkerConfig:
     """Return the configuration of a thinker."""
-    ids = dict(shape.tokens)
+    ids: dict[str, Any] = dict(shape.tokens)
     # read by the position code for images, absent from the config class
     extra = {name: ids.pop(name) for name in ("vision_start_token_id", "vision_end_token_id")}
     config = Qwen2_5OmniThinkerConfig(
@@ -48,7 +48,7 @@ def random_thinker(shape: Shape, device: torch.device, seed: int) -> Any:
     torch.manual_seed(seed)
     with torch.device(device), _default_dtype(getattr(torch, shape.dtype)):
         model = Qwen2_5OmniThinkerForConditionalGeneration(thinker_config(shape))
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
     # random weights end an answer by chance, and every run has to be equally long
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0

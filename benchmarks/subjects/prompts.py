@@ -20,14 +20,16 @@ _SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One row: text, one audio, text."""
+    """Rows of equal length: text, one audio, text."""
 
     input_ids: torch.Tensor
-    """LongTensor [1, L]."""
+    """LongTensor [B, L]."""
     inputs_embeds: torch.Tensor
-    """[1, L, D]."""
+    """[B, L, D]."""
     audio_tokens: int
-    """N_a."""
+    """N_a of each row."""
+    audio_begin: int = TEXT_BEFORE + 1
+    """Column of the first audio token."""
 
     @property
     def length(self) -> int:
@@ -38,16 +40,6 @@ class Prompt:
     def inputs(self) -> dict[str, torch.Tensor]:
         """What the model is given."""
         return {"input_ids": self.input_ids, "inputs_embeds": self.inputs_embeds}
-
-    def shortened(self, kept: int) -> Prompt:
-        """Return a prompt with the first ``kept`` audio tokens and all of the text."""
-        first = TEXT_BEFORE + 1 + kept
-        last = TEXT_BEFORE + 1 + self.audio_tokens
-
-        def cut(tensor: torch.Tensor) -> torch.Tensor:
-            return torch.cat([tensor[:, :first], tensor[:, last:]], dim=1)
-
-        return Prompt(cut(self.input_ids), cut(self.inputs_embeds), kept)
 
 
 def input_ids(shape: Shape, audio_tokens: int, seed: int) -> torch.Tensor:
@@ -68,10 +60,15 @@ def input_ids(shape: Shape, audio_tokens: int, seed: int) -> torch.Tensor:
     return torch.tensor([ids])
 
 
-def synthetic(shape: Shape, seconds: float, device: torch.device, seed: int) -> Prompt:
-    """Return a prompt with the audio tokens of so many seconds, its embeddings drawn."""
+def synthetic(
+    shape: Shape, seconds: float, device: torch.device, seed: int, batch: int = 1
+) -> Prompt:
+    """Return a prompt with the audio tokens of so many seconds, its embeddings drawn.
+
+    ``batch`` rows of it have the same ids and other embeddings.
+    """
     audio_tokens = round(seconds * TOKENS_PER_SECOND)
-    ids = input_ids(shape, audio_tokens, seed).to(device)
+    ids = input_ids(shape, audio_tokens, seed).repeat(batch, 1).to(device)
     generator = torch.Generator(device).manual_seed(seed)
     size = (*ids.shape, shape.text["hidden_size"])
     dtype = getattr(torch, shape.dtype)
@@ -100,7 +97,7 @@ class FrontEnd:
     def __init__(self, shape: Shape, seed: int) -> None:
         self._shape = shape
         self._seed = seed
-        self._extractor = WhisperFeatureExtractor(
+        self._extractor: Any = WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
             feature_size=shape.audio["num_mel_bins"],
             chunk_length=FRONT_END_SECONDS,
             sampling_rate=_SAMPLE_RATE,

@@ -68,6 +68,18 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(utils, "_loaded_implementation", None)
 
 
+def missing_kernels(implementation: str) -> str | None:
+    """Return what keeps the real kernels of an implementation from being loaded, if anything does.
+
+    A package that is not there, or does not fit this torch; or kernels that would be fetched.
+    """
+    try:
+        utils.lazy_import_flash_attention(implementation)
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return None
+
+
 def watch_packing(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Return a list that grows by whether each call's positions were taken for packed sequences."""
     found: list[bool] = []

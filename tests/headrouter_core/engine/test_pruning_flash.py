@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import torch
 from torch import nn
@@ -12,7 +10,7 @@ from headrouter_core.errors import PruningError
 from headrouter_core.pruning.context import prune
 
 from ..exactness import TOLERANCE, dropped_from, kept_by_scattered, pruned_logits, shown_logits
-from ..flash import stand_in, watch_packing
+from ..flash import missing_kernels, stand_in, watch_packing
 from ..ledger import Ledger
 from ..masked import error
 from ..matrix import FAMILIES, FORMS, PARTICULAR, inputs, step_of, tiny, wanted_logits
@@ -56,17 +54,23 @@ def test_gaps_are_taken_for_packed_sequences(monkeypatch: pytest.MonkeyPatch) ->
     assert packed == [True] * 6
 
 
-has_kernels = torch.cuda.is_available() and any(
-    importlib.util.find_spec(package) for package in ("flash_attn", "kernels")
-)
+def test_what_keeps_kernels_from_loading_is_said() -> None:
+    reason = missing_kernels("flash_attention_none")
+    assert reason is not None
+    assert "Error: " in reason
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_kernels, reason="needs CUDA and flash_attn or kernels")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("form", ["one", "several", "left", "text row"])
+@pytest.mark.parametrize("flash", [FLASH, "flash_attention_3"])
 @torch.no_grad()
-def test_flash_against_sdpa_on_a_gpu(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flash_against_sdpa_on_a_gpu(
+    flash: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In bfloat16: kernels take nothing wider. Tokens are given, as ties may fall either way."""
+    if reason := missing_kernels(flash):
+        pytest.skip(reason)
     packed = watch_packing(monkeypatch)
     given = {key: value.cuda() for key, value in batch(*FORMS[form]).items()}
     given["input_features"] = given["input_features"].bfloat16()
@@ -87,7 +91,7 @@ def test_flash_against_sdpa_on_a_gpu(form: str, monkeypatch: pytest.MonkeyPatch)
         return [shown_logits(output.logits.cpu(), shown), *(part.cpu() for part in logits)]
 
     wanted = run(thinker("sdpa").to("cuda", torch.bfloat16))
-    found = run(attend(thinker("sdpa").to("cuda", torch.bfloat16), FLASH))
+    found = run(attend(thinker("sdpa").to("cuda", torch.bfloat16), flash))
     assert not any(packed)
-    for flash, sdpa in zip(found, wanted, strict=True):
-        assert error(flash.float(), sdpa.float()) < 0.05
+    for there, sdpa in zip(found, wanted, strict=True):
+        assert error(there.float(), sdpa.float()) < 0.05

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.reporting.figures import mebibytes, milliseconds, number, percent, share, times
+
 #: Columns where the output is no terminal that says how wide it is.
 _WIDTH = 120
 
@@ -50,12 +52,12 @@ def _prefill(document: dict[str, Any]) -> Table:
             table.add_row(
                 _audio(length),
                 ratio,
-                _time(part["full"]["seconds"]),
-                _time(entry["pruned"]["seconds"]),
-                _times(entry["speedup"]),
-                _percent(entry["over_ideal"], sign="+"),
-                _percent(_selecting(document, entry)),
-                _share(entry["peak_of_full"]),
+                milliseconds(part["full"]["seconds"]),
+                milliseconds(entry["pruned"]["seconds"]),
+                times(entry["speedup"]),
+                percent(entry["over_ideal"], sign="+"),
+                percent(_selecting(document, entry)),
+                share(entry["peak_of_full"]),
             )
     table.caption = _caption(document)
     return table
@@ -82,11 +84,11 @@ def _selectors(document: dict[str, Any]) -> Table:
                 _audio(length),
                 str(part["ratio"]),
                 name,
-                _time(entry["seconds"]),
-                _times(entry["speedup"]),
-                _time(entry["selecting"]),
-                _percent(_selecting(document, entry)),
-                _share(entry["peak_of_full"]),
+                milliseconds(entry["seconds"]),
+                times(entry["speedup"]),
+                milliseconds(entry["selecting"]),
+                percent(_selecting(document, entry)),
+                share(entry["peak_of_full"]),
             )
     table.caption = _caption(document)
     return table
@@ -125,9 +127,9 @@ def _logits(document: dict[str, Any]) -> Table:
             table.add_row(
                 _audio(length),
                 "none" if name == "unpruned" else str(part["ratio"]),
-                _bytes(part["bytes"][name]),
+                mebibytes(part["bytes"][name]),
                 *(
-                    f"{_time(runs[way]['seconds'])}; {_bytes(runs[way]['peak_bytes'])}"
+                    f"{milliseconds(runs[way]['seconds'])}; {mebibytes(runs[way]['peak_bytes'])}"
                     for way in ("forward", "last", "generate")
                 ),
             )
@@ -160,12 +162,12 @@ def _answers(document: dict[str, Any]) -> Table:
             if whole is not None:
                 total = whole["unpruned"] if ratio == "unpruned" else whole["ratios"][ratio]
                 parts = whole["inputs"], whole["encoder"], total
-                cells = [_time(part["seconds"]) for part in parts]
+                cells = [milliseconds(part["seconds"]) for part in parts]
             table.add_row(
                 _audio(length),
                 "none" if ratio == "unpruned" else ratio,
-                _time(entry["first"]),
-                _number(entry["tokens_per_second"], "{:.1f}"),
+                milliseconds(entry["first"]),
+                number(entry["tokens_per_second"], "{:.1f}"),
                 *cells,
             )
     table.caption = (
@@ -184,29 +186,3 @@ def _table(title: str, columns: tuple[str, ...]) -> Table:
 
 def _audio(length: dict[str, Any]) -> str:
     return f"{length['seconds']:g} s"
-
-
-def _number(values: dict[str, Any], form: str, scale: float = 1) -> str:
-    low, high = values["quartiles"]
-    spread = form.replace("+", "").format((high - low) / 2 * scale)
-    return f"{form.format(values['median'] * scale)} ± {spread}"
-
-
-def _time(values: dict[str, Any]) -> str:
-    return _number(values, "{:.1f}", 1000)
-
-
-def _times(values: dict[str, Any]) -> str:
-    return _number(values, "{:.2f}")
-
-
-def _percent(values: dict[str, Any], sign: str = "") -> str:
-    return _number(values, f"{{:{sign}.2f}}", 100)
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _bytes(value: int | None) -> str:
-    return "" if value is None else f"{value / 2**20:.0f}"

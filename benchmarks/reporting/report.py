@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import tables
 from benchmarks.measuring import answers, prefills
 from benchmarks.measuring.bench import NEW_TOKENS, Bench
 from benchmarks.measuring.clock import Clock
+from benchmarks.measuring.machine import environment
 from benchmarks.measuring.memory import METHODS
+from benchmarks.reporting import tables
 from benchmarks.subjects import models, prompts
 from benchmarks.subjects.shapes import SECTIONS, SHAPES, TOKENS_PER_SECOND
 from calibrate.models.placement import choose_device
 from calibrate.terminal.console import say
-from headrouter_core import UsageError, __version__
+from headrouter_core import UsageError
 from headrouter_core.basics.writing import write
 from headrouter_core.pruning.context import DEFAULT_LAYER
 from headrouter_core.scoring import exact_ratio
@@ -110,15 +109,7 @@ def _head(options: Options, bench: Bench) -> dict[str, Any]:
         "benchmark": "prefill",
         "command": options.command,
         "complete": False,
-        "environment": {
-            "device": _device_name(bench.device),
-            "threads": torch.get_num_threads(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-            "cuda": torch.version.cuda,
-            "headrouter": __version__,
-            **{name: metadata.version(name) for name in ("torch", "transformers")},
-        },
+        "environment": environment(bench.device),
         "model": {
             "shape": shape.name,
             "source": shape.source,
@@ -145,17 +136,6 @@ def _head(options: Options, bench: Bench) -> dict[str, Any]:
     }
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if device.type == "cpu" and cpuinfo.is_file():
-        for line in cpuinfo.read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return f"{device.type} of {platform.machine()}"
-
-
 def _measure(
     bench: Bench, seconds: float, ratios: list[float], chosen: list[str]
 ) -> dict[str, Any]:
@@ -166,7 +146,11 @@ def _measure(
         "selectors": lambda: prefills.measure_selectors(bench, prompt),
         "logits": lambda: prefills.measure_logits(bench, prompt),
         "decode": lambda: answers.measure_decode(bench, prompt, ratios),
-        "end_to_end": lambda: answers.measure_end_to_end(bench, seconds, ratios),
+        "end_to_end": lambda: (
+            answers.measure_end_to_end(bench, seconds, ratios)
+            if prompts.fits_front_end(seconds)
+            else None
+        ),
     }
     entry: dict[str, Any] = {
         "seconds": seconds,
