@@ -8,6 +8,9 @@
 # make small-omni  train small-omni's adapter; stop it and start it again at any time. Needs the
 #                  Debian packages flite, espeak-ng and wordnet-base
 # make fuzz   damage TRIES files of each kind and read them; those at fault are left in .work/fuzz
+# make gpu    tests and benchmarks that need a GPU, in ten minutes, with the torch of PYTHON; run it
+#             again to go on. Without a network: make gpu-wheels WHEELS=DIR somewhere else, then
+#             make gpu WHEELS=DIR there; benchmarks/README.md has both
 # make coverage  branch coverage of headrouter_core by its own tests: at least 95 %
 #
 # Where torch comes from: by default from the index that pip is configured with. For a CPU or a
@@ -20,7 +23,8 @@ TORCH ?= torch
 BIN := $(VENV)/bin
 DEMO := .work/demo
 
-.PHONY: demo small-omni test check floor coverage versions exactness fuzz lint setup clean
+.PHONY: demo small-omni test check floor coverage versions exactness fuzz gpu gpu-wheels lint \
+	setup clean
 
 demo: $(VENV)/.ready
 	mkdir -p $(DEMO)
@@ -88,6 +92,26 @@ SEED ?= 0
 
 fuzz: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --tries $(TRIES) --seed $(SEED)
+
+# what is measured is not measured again as long as RESULTS holds its journal; ARGUMENTS are those
+# of python -m benchmarks.gpu, such as --shapes
+RESULTS ?= .work/gpu
+MINUTES ?= 9
+GPU_PYTHON := .work/gpu-python
+
+gpu:
+	$(PYTHON) -m benchmarks.gpu.install $(GPU_PYTHON) $(WHEELS)
+	$(GPU_PYTHON)/bin/python -m benchmarks.gpu --minutes $(MINUTES) --output $(RESULTS) $(ARGUMENTS)
+
+# what a machine with torch, transformers and the usual scientific packages lacks
+WHEELS_FOR ?= 3.12
+LACKING := av cffi jiwer pycparser rapidfuzz soundfile soxr
+
+gpu-wheels:
+	$(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(or $(WHEELS),wheels) \
+		--python-version $(WHEELS_FOR) --implementation cp \
+		$(addprefix --platform manylinux,_2_28_x86_64 _2_27_x86_64 _2_17_x86_64 2014_x86_64) \
+		--constraint constraints.txt $(LACKING)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -3,13 +3,13 @@
 Prints tables and writes one JSON file, anew after each length of audio, with every value taken.
 The files in ``benchmarks/results`` come from
 
-    python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-3b
-    python -m benchmarks.prefill --device cuda --shape qwen2.5-omni-7b
     python -m benchmarks.prefill --device cpu --shape stand-in --repeats 3
     python -m benchmarks.prefill --device cpu --shape qwen2.5-omni-3b-cut --seconds 300 \
         --sections selectors --repeats 1
     python -m benchmarks.prefill --device cpu --shape qwen2.5-omni-7b-cut --seconds 90 \
         --sections selectors --repeats 1
+
+On a GPU ``make gpu`` measures this and more, and goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.gpu.page import page
 from benchmarks.gpu.plan import KINDS, plan
-from benchmarks.gpu.results import document
 from benchmarks.gpu.session import Progress, measure
+from benchmarks.gpu.showing.document import document
+from benchmarks.gpu.showing.page import page
 from benchmarks.subjects.shapes import SHAPES
 from calibrate.models.placement import choose_device
 from calibrate.terminal.console import say, show

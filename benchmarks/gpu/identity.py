@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 #: What a measurement runs; other code changes no number.
 _MEASURED = "headrouter_core", "benchmarks/measuring", "benchmarks/subjects"
 #: What two kinds run beside it.
-_MORE = {"calibration": ("calibrate",), "tests": ("calibrate", "tests")}
+_MORE = {"calibration": ("calibrate/estimation",), "tests": ("calibrate", "tests")}
 
 
 def key(measurement: Measurement, machine: dict[str, Any]) -> dict[str, Any]:

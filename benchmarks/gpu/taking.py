@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.plan import Measurement
-from benchmarks.gpu.suite import marked_files, run_tests
 from benchmarks.measuring import answers, calibrating, prefills
 from benchmarks.measuring.bench import Bench
 from benchmarks.measuring.clock import Clock
+from benchmarks.measuring.suite import marked_files, run_tests
 from benchmarks.subjects import models, prompts
 from benchmarks.subjects.shapes import SHAPES
 from headrouter_core.pruning.context import DEFAULT_LAYER

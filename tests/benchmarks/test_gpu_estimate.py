@@ -72,7 +72,7 @@ def test_the_whole_plan_fits_into_nine_minutes_of_an_h100() -> None:
     assert estimate.total(measurements) <= 9 * 60
     assert {one.kind for one in measurements} == set(KINDS)
     for one in measurements:
-        assert estimate.memory(one) <= 0.95 * estimate.H100.memory, one.name
+        assert estimate.memory(one) <= 40 * 2**30, one.name
         assert one.impossible is None
     prefills = {(m.shape, m.seconds, m.batch) for m in measurements if m.kind == "prefill"}
     assert prefills == {(s, t, b) for s in TRUE for t in (30, 90, 300, 600) for b in (1, 8)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import install
-from benchmarks.gpu.suite import marked_files, run_tests
+from benchmarks.measuring.suite import marked_files, run_tests
 from headrouter_core import HeadRouterError
 
 MARKED = """

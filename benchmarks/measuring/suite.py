@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.identity import ROOT
 from headrouter_core import HeadRouterError
 
-MARK = "mark.gpu"
+ROOT = Path(__file__).parents[2]
+_MARK = "mark.gpu"
 
 
 def marked_files(folder: Path = ROOT / "tests") -> list[Path]:
     """Return the test files that hold the mark: the others need not be imported."""
-    return [path for path in sorted(folder.rglob("test_*.py")) if MARK in path.read_text("utf-8")]
+    return [path for path in sorted(folder.rglob("test_*.py")) if _MARK in path.read_text("utf-8")]
 
 
 def run_tests(files: Sequence[Path], timeout: float) -> dict[str, Any]:
