@@ -17,6 +17,14 @@ from headrouter_core.errors import UsageError
 #: Order of head weights, centers and mixing everywhere.
 GROUPS = ("semantic", "uniform", "acoustic")
 
+#: The head weights that a profile may hold: those of Eq. 12-14, then those fitted on all samples
+#: without their group, which are what routing has to beat. A mixing has a share for each.
+VECTORS = (*GROUPS, "pooled")
+
+#: How the head weights of an input come about: by its spread (Eq. 12-13), by the nearest center, by
+#: a logistic rule on its selectivities, or one vector always.
+ROUTES = ("auto", "hard", "selectivity", *VECTORS)
+
 
 def mixing(
     spread: torch.Tensor, centers: torch.Tensor, bandwidth: float | torch.Tensor
@@ -58,9 +66,33 @@ def hard_mixing(spread: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(distance).index_fill_(0, distance.argmin(), 1)
 
 
+def selectivity_mixing(selectivity: torch.Tensor, rule: torch.Tensor) -> torch.Tensor:
+    """Return the mixing [3] of a logistic rule: P(acoustic) is ``sigmoid(rule . (sel, 1))``.
+
+    Semantic and acoustic weights are mixed by what the rule thinks of the input; uniform ones take
+    no part. Instead of Eq. 12-13, for models whose spread does not tell the groups apart.
+
+    Args:
+        selectivity: [H].
+        rule: [H + 1], a coefficient a head and the constant; taken in the selectivity's dtype.
+
+    Returns:
+        [3], semantic, uniform, acoustic; sums to 1.
+    """
+    selectivity = floating("selectivity", selectivity, "[H]")
+    rule = floating("rule", rule, f"[{len(selectivity) + 1}]")
+    selectivity = selectivity.to(accumulating(selectivity.dtype))
+    rule = rule.to(selectivity)
+    # a sum of products: a dot product of two vectors may be rounded to TF32 or bfloat16 on a GPU
+    score = (rule[:-1] * selectivity).sum() + rule[-1]
+    acoustic = score.sigmoid()
+    return torch.stack([1 - acoustic, torch.zeros_like(acoustic), acoustic])
+
+
 def route_weights(mixing: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return Eq. 14: the three weight vectors [3, H] averaged with a mixing [3], as [H]."""
-    mixing, weights = floating("mixing", mixing, "[3]"), floating("weights", weights, "[3, H]")
+    """Return Eq. 14: V weight vectors [V, H] averaged with a mixing [V], as [H]."""
+    mixing = floating("mixing", mixing, "[V]")
+    weights = floating("weights", weights, f"[{len(mixing)}, H]")
     mixing = mixing.to(accumulating(mixing.dtype))
     with full_precision(mixing.device):
         return mixing @ weights.to(mixing)

@@ -19,7 +19,7 @@ from calibrate.terminal.outputs import claim_page, claim_plot
 from headrouter_core.basics.writing import write
 from headrouter_core.profile.profile import Profile
 from headrouter_core.profile.shipped import load_profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def to_json(profile: Profile) -> dict[str, Any]:
         "digest": profile.digest,
         "model": metadata["model"],
         "recipe": metadata["recipe"],
-        "weights": {name: tensors[f"weights.{name}"].tolist() for name in GROUPS},
+        "weights": dict(zip(VECTORS, profile.vectors.tolist(), strict=False)),
         "centers": dict(zip(GROUPS, profile.centers.tolist(), strict=True)),
         "bandwidth": profile.bandwidth,
         "calibration": {**metadata["calibration"], **recorded},

@@ -16,7 +16,7 @@ from calibrate.sound.timeline import spans, times
 from headrouter_core.engine.choice.trace import Entry
 from headrouter_core.profile.bundle import canonical_json
 from headrouter_core.profile.profile import Profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import VECTORS
 
 #: The metadata key of ``--output``.
 KEY = "headrouter_pruning"
@@ -62,10 +62,11 @@ class Result:
 
     @property
     def mixing(self) -> dict[str, float] | None:
-        """Mixing by group, where the method routes."""
+        """Share of each of the profile's head weights, where the method routes; they sum to 1."""
         if self.entry.mixing is None:
             return None
-        return dict(zip(GROUPS, self.entry.mixing.tolist(), strict=True))
+        # one share for each vector that the profile holds: the last may be missing
+        return dict(zip(VECTORS, self.entry.mixing.tolist(), strict=False))
 
     @property
     def spread(self) -> float | None:

@@ -20,14 +20,24 @@ def require(ok: bool, name: str, value: object, wanted: str) -> None:
         raise ProfileError(f"{name} is {reprlib.repr(value)}; it must be {wanted}")
 
 
-def check_keys(name: str, section: object, wanted: Sequence[str], *, more: bool = False) -> None:
-    """Raise unless ``section`` is a mapping with the ``wanted`` keys; ``more`` allows others."""
+def check_keys(
+    name: str,
+    section: object,
+    wanted: Sequence[str],
+    *,
+    more: bool = False,
+    optional: Sequence[str] = (),
+) -> None:
+    """Raise unless ``section`` is a mapping with the ``wanted`` keys; ``more`` allows any others.
+
+    The ``optional`` ones may be there.
+    """
     if not isinstance(section, Mapping):
         raise ProfileError(f"{name} is {reprlib.repr(section)}; it must be an object with keys")
     missing = [key for key in wanted if key not in section]
     if missing:
         raise ProfileError(f"{name} lacks {', '.join(missing)}")
-    unknown = sorted(set(section) - set(wanted))
+    unknown = sorted(set(section) - {*wanted, *optional})
     if unknown and not more:
         raise ProfileError(f"{name} has keys that schema 1 does not know: {reprlib.repr(unknown)}")
 

@@ -23,7 +23,7 @@ from headrouter_core.profile import bundle, report_schema, schema
 from headrouter_core.profile.checks import check_keys
 from headrouter_core.profile.model_info import ModelInfo, fingerprint
 from headrouter_core.profile.recipe import Recipe
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 __all__ = ["ModelInfo", "Profile", "Recipe", "fingerprint"]
 
@@ -70,7 +70,7 @@ class Profile:
             object.__setattr__(self, name, metadata[name])
         object.__setattr__(self, "recipe", Recipe.from_dict(metadata["recipe"]))
         sizes = schema.tensor_sizes(self.model, self.recipe, self.calibration)
-        schema.check_layout(bundle.layout_of(self.tensors), sizes)
+        schema.check_layout(bundle.layout_of(self.tensors), sizes, self.recipe)
         tensors = {name: value.detach().cpu().clone() for name, value in self.tensors.items()}
         schema.check_values(tensors)
         object.__setattr__(self, "tensors", _Copies(tensors))
@@ -85,6 +85,17 @@ class Profile:
     def weights(self) -> torch.Tensor:
         """Head weights [3, H], float32: semantic, uniform, acoustic."""
         return torch.stack([self.tensors[f"weights.{group}"] for group in GROUPS])
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """All head weights [V, H], float32: semantic, uniform, acoustic and, if held, pooled."""
+        names = [f"weights.{vector}" for vector in VECTORS]
+        return torch.stack([self.tensors[name] for name in names if name in self.tensors])
+
+    @property
+    def rule(self) -> torch.Tensor | None:
+        """The routing rule on selectivities, float64 [H + 1], if the profile holds one."""
+        return self.tensors.get("router.selectivity")
 
     @property
     def centers(self) -> torch.Tensor:
@@ -159,7 +170,8 @@ class Profile:
         schema.check_model(info, recipe)
         schema.check_calibration(calibration, info)
         # before any tensor is read: a header can promise far more than a profile holds
-        schema.check_layout(file.layout, schema.tensor_sizes(info, recipe, calibration))
+        sizes = schema.tensor_sizes(info, recipe, calibration)
+        schema.check_layout(file.layout, sizes, recipe)
         return cls(
             tensors=file.tensors(),
             model=info,

@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headrouter_core.profile.checks import check_keys, is_real, is_whole, require
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import ROUTES
 
 #: Allowed values of the named choices. A new rule is a new word here.
 CHOICES: dict[str, tuple[str, ...]] = {
     "selector": ("headrouter",),
     "probe_input": ("normalised_input",),
-    "text_tokens": ("all", "after"),
+    "text_tokens": ("all", "after", "last"),
     "ablation": ("leave_one_out", "keep_one", "output"),
     "ablation_loss": ("answer_nll",),
+    "weights_unit": ("nat", "head_deviation"),
     "weights_rule": ("uniform", "leave_one_out", "keep_one", "combined"),
     "centers_rule": ("group_means_midpoint", "group_means_pooled"),
     "bandwidth_rule": ("pooled_deviation", "cross_validated"),
+    "route": ROUTES,
     "order": ("ablation_weights_search_routing",),
     "positions": ("original",),
     "early_cache": ("full", "pruned"),
@@ -28,12 +30,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
 #: 0 to this.
 PARAMETERS: dict[str, dict[str, tuple[str, ...] | float]] = {
     "adaptive_segments": {
-        "route": ("auto", *GROUPS),
+        "route": ROUTES,
         "change": 4.0,
         "sharpness": 4.0,
         "merge": 1.0,
     },
 }
+
+#: Fields that the first files of schema 1 lack; their defaults are what held then.
+LATER = ("route", "weights_unit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,7 @@ class Recipe:
     probe_input: str = "normalised_input"
     """What is projected to queries and keys: layer M-1's own input, after its norm."""
     text_tokens: str = "all"
-    """Whose queries are probed: all text tokens, or those after the last audio token."""
+    """Whose queries are probed: all text tokens, those after the last audio token, or the last."""
     prefilter_exponent: float = 0.0
     """Share of the reduction that Frame does before scoring: 0 none of it, 1 all of it."""
     ablation: tuple[str, ...] = ("leave_one_out", "keep_one")
@@ -64,10 +69,15 @@ class Recipe:
     """Which ablation the head weights come from."""
     weights_strength: float = 0.0
     """How far the head weights follow the ablation; 0 leaves them uniform."""
+    weights_unit: str = "nat"
+    """What one unit of strength is a unit per: a nat of utility, or the deviation between heads of
+    the utilities that a vector is fitted to."""
     centers_rule: str = "group_means_midpoint"
     """Mean spread of each group; the uniform center is their midpoint, or the mean of all."""
     bandwidth_rule: str = "pooled_deviation"
     """Pooled deviation of the spread within the groups, or the value that validated best."""
+    route: str = "auto"
+    """How the head weights of an input are mixed, see :data:`headrouter_core.routing.ROUTES`."""
     order: str = "ablation_weights_search_routing"
     """Order of the choices; the search is for exponent and text tokens."""
     positions: str = "original"
@@ -99,8 +109,12 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, recipe: Mapping[str, Any]) -> Recipe:
-        """Build a recipe from metadata; the keys must be exactly the fields."""
-        check_keys("recipe", recipe, [entry.name for entry in fields(cls)])
+        """Build a recipe from metadata; the keys must be exactly the fields.
+
+        Those of :data:`LATER` may be missing, as in files from before there was a choice.
+        """
+        wanted = [entry.name for entry in fields(cls) if entry.name not in LATER]
+        check_keys("recipe", recipe, wanted, optional=LATER)
         return cls(**recipe)
 
 

@@ -29,7 +29,7 @@ from headrouter_core.profile.checks import (
 from headrouter_core.profile.model_info import ModelInfo
 from headrouter_core.profile.recipe import Recipe
 from headrouter_core.profile.report_schema import check_pair
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 #: The newest schema that this version reads, and the one that it writes.
 SCHEMA = 1
@@ -52,11 +52,14 @@ CALIBRATION_KEYS = (
     "decoder",  # what decoded and resampled the audio
 )
 
-#: dtype and shape of every tensor: H heads, S samples, A ablation kinds, T tasks, R ratios.
+#: dtype and shape of every tensor: H heads (H+1: and a constant), S samples, A ablation kinds, T
+#: tasks, R ratios.
 TENSORS: dict[str, tuple[torch.dtype, tuple[str | int, ...]]] = {
     "weights.semantic": (torch.float32, ("H",)),
     "weights.uniform": (torch.float32, ("H",)),
     "weights.acoustic": (torch.float32, ("H",)),
+    "weights.pooled": (torch.float32, ("H",)),
+    "router.selectivity": (torch.float64, ("H+1",)),
     "centers": (torch.float64, (3,)),
     "bandwidth": (torch.float64, (1,)),
     "calibration.selectivity": (torch.float32, ("S", "H")),
@@ -65,6 +68,12 @@ TENSORS: dict[str, tuple[torch.dtype, tuple[str | int, ...]]] = {
     "calibration.ablation": (torch.float32, ("A", "T", "R", "H")),
     "calibration.ablation_stderr": (torch.float32, ("A", "T", "R", "H")),
 }
+
+#: Tensors that a bundle may lack, as those of the first files do, unless its recipe needs them.
+OPTIONAL = ("weights.pooled", "router.selectivity")
+
+#: Route -> the tensor without which it is none.
+NEEDED = {"pooled": "weights.pooled", "selectivity": "router.selectivity"}
 
 #: Least and greatest value of tensors whose unit bounds them; selectivities lie in [0, 1] up to
 #: float32 rounding, and so do their deviations and everything measured in these.
@@ -173,6 +182,7 @@ def tensor_sizes(
     """Return how long each lettered axis of :data:`TENSORS` is."""
     return {
         "H": model.heads,
+        "H+1": model.heads + 1,
         "S": len(calibration["samples"]),
         "A": len(recipe.ablation),
         "T": len(calibration["tasks"]),
@@ -180,10 +190,18 @@ def tensor_sizes(
     }
 
 
-def check_layout(layout: Layout, sizes: Mapping[str, int]) -> None:
-    """Raise unless names, dtypes and shapes are exactly those of :data:`TENSORS`."""
-    check_keys("the bundle", layout, tuple(TENSORS))
+def check_layout(layout: Layout, sizes: Mapping[str, int], recipe: Recipe) -> None:
+    """Raise unless names, dtypes and shapes are those of :data:`TENSORS`.
+
+    Those of :data:`OPTIONAL` may be missing where no route of the recipe takes them.
+    """
+    routes = {recipe.route, *(part["route"] for part in recipe.selector_parameters.values())}
+    needed = {NEEDED[route] for route in routes if route in NEEDED}
+    wanted = [name for name in TENSORS if name not in OPTIONAL or name in needed]
+    check_keys("the bundle", layout, wanted, optional=OPTIONAL)
     for name, (dtype, axes) in TENSORS.items():
+        if name not in layout:
+            continue
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in axes]
         found = f"{layout[name][0]} {list(layout[name][1])}"
         if found != f"{dtype} {shape}":
@@ -198,8 +216,9 @@ def check_values(tensors: Mapping[str, torch.Tensor]) -> None:
         low, high = BOUNDS.get(name, (-math.inf, math.inf))
         for value in (tensor.min().item(), tensor.max().item()) if tensor.numel() else ():
             require(low <= value <= high, f"a value of {name}", value, f"in [{low:g}, {high:g}]")
-    for group in GROUPS:
-        _check_weights(f"weights.{group}", tensors[f"weights.{group}"])
+    for vector in VECTORS:
+        if f"weights.{vector}" in tensors:
+            _check_weights(f"weights.{vector}", tensors[f"weights.{vector}"])
 
 
 def _check_weights(name: str, weights: torch.Tensor) -> None:

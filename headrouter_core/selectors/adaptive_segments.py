@@ -49,7 +49,8 @@ class AdaptiveSegments:
         change: exponent of the step in the density, 0 to 4; 0 cuts by importance alone.
         sharpness: exponent of the importance in the density, 0 to 4; 0 cuts by change alone.
         merge: from 0, the kept token's own state, to 1, the segment's mean.
-        text_tokens: whose queries are probed, ``all`` or ``after``; the recipe's unless given.
+        text_tokens: whose queries are probed, ``all``, ``after`` or ``last``; the recipe's unless
+            given.
 
     Raises:
         UsageError: an argument that is none of these.

@@ -116,7 +116,8 @@ class Selection:
     spread: torch.Tensor | None = None
     """Scalar tensor; ``None`` for selectors that do not route."""
     mixing: torch.Tensor | None = None
-    """[3]: semantic, uniform, acoustic; ``None`` for selectors that do not route."""
+    """[3] or [4]: the shares of semantic, uniform, acoustic and, where there are such, pooled head
+    weights; ``None`` for selectors that do not route."""
     states: torch.Tensor | None = None
     """[k, D]: replacement states of the kept tokens, for merging methods."""
     merge: Merge | None = None
@@ -134,7 +135,7 @@ class Selector(Protocol):
 
     @property
     def text_tokens(self) -> str:
-        """Whose queries are probed: ``"all"`` text tokens or those ``"after"`` the last audio."""
+        """Whose queries are probed: ``all`` text tokens, those ``after`` the audio, or the last."""
 
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` (1 <= k <= N_a) of the row's audio tokens."""

@@ -60,10 +60,12 @@ class Prefix:
         return self.input_ids[self.prompt_length :]
 
     def seen_by(self, text_tokens: str, sample: int = 0) -> View:
-        """Return the view of a selector that probes ``all`` text tokens, or those ``after``."""
+        """Return the view of a selector that probes ``all`` text tokens, ``after`` or ``last``."""
         queries = self.view.queries
         if queries is not None and text_tokens == "after":
             queries = queries[:, self.after.to(queries.device)]
+        if queries is not None and text_tokens == "last":
+            queries = queries[:, -1:]
         return replace(self.view, queries=queries, sample=sample)
 
 

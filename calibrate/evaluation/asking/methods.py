@@ -13,6 +13,7 @@ from headrouter_core.selectors import SELECTORS, HeadRouter
 
 #: Ablations of HeadRouter (arXiv 2604.23717, section 4 and Fig. 2) -> its arguments.
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "headrouter:auto": {"route": "auto"},
     "headrouter:hard": {"route": "hard"},
     "headrouter:no-router": {"route": "uniform"},
     "headrouter:no-prefilter": {"exponent": 0.0},

@@ -14,7 +14,7 @@ from headrouter_core.engine.choice.trace import Entry
 from headrouter_core.engine.prompt.reading import Row
 from headrouter_core.errors import PruningError, SelectionError, UsageError
 from headrouter_core.profile.profile import Profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
 
 
@@ -66,7 +66,7 @@ def choose(selector: Selector, row: Row, view: View, width: int) -> Selection:
     if selector.needs & Need.QUERIES_KEYS and not row.text.numel():
         if not row.pruned:
             return Selection(kept=torch.arange(row.kept, device=view.device))
-        where = "" if selector.text_tokens == "all" else " after the audio"
+        where = " after the audio" if selector.text_tokens == "after" else ""
         raise PruningError(
             f"{selector.name} reads the text of the prompt, and there is none{where}; "
             "put the question there, or use a selector that needs no text"
@@ -134,9 +134,11 @@ def check_shapes(
         "kept": (row.kept,),
         "importance": (row.audio.numel(),),
         "spread": (),
-        "mixing": (len(GROUPS),),
         "states": (row.kept, width),
     }
+    if selection.mixing is not None:  # one share a vector: of the groups, and pooled if held
+        pooled = getattr(selection.mixing, "shape", None) == (len(VECTORS),)
+        parts["mixing"] = (len(VECTORS if pooled else GROUPS),)
     for name, shape in parts.items():
         part = getattr(selection, name)
         if part is None and name != "kept":

@@ -32,7 +32,8 @@ class Entry:
     spread: torch.Tensor | None
     """Scalar tensor; ``None`` for selectors that do not route."""
     mixing: torch.Tensor | None
-    """[3]: semantic, uniform, acoustic; ``None`` for selectors that do not route."""
+    """[3] or [4]: the shares of semantic, uniform, acoustic and, where the profile has such, pooled
+    head weights; ``None`` for selectors that do not route."""
     audio_tokens: int
     """N_a."""
     prompt_length: int

@@ -9,7 +9,8 @@ import torch
 from headrouter_core.engine.prompt.budget import Budget
 from headrouter_core.errors import UsageError
 
-TEXT_TOKENS = ("all", "after")
+#: Text tokens that may be probed: all, those after the last audio token, or the last one.
+TEXT_TOKENS = ("all", "after", "last")
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Row:
     audio: torch.Tensor
     """LongTensor [N_a], ascending."""
     text: torch.Tensor
-    """LongTensor [N_t]: the prompt's text tokens, all or those after the last audio token."""
+    """LongTensor [N_t]: the text tokens that are probed, see :data:`TEXT_TOKENS`."""
     prompt: torch.Tensor
     """LongTensor: all real tokens of the prompt."""
     real: int
@@ -58,7 +59,8 @@ class Reader:
     def __post_init__(self) -> None:
         if self.text_tokens not in TEXT_TOKENS:
             raise UsageError(
-                f"the selector's text_tokens is {self.text_tokens!r}; it must be 'all' or 'after'"
+                f"the selector's text_tokens is {self.text_tokens!r}; it must be one of"
+                f" {', '.join(TEXT_TOKENS)}"
             )
 
     def is_audio(self, ids: torch.Tensor) -> torch.Tensor:
@@ -96,9 +98,10 @@ class Reader:
         is_text = prompt & ~is_audio & ~_is_one_of(ids, self.marker_ids)
         if self.text_tokens == "after" and audio.numel():
             is_text[: int(audio[-1])] = False
+        text = _columns(is_text)
         return Row(
             audio=audio,
-            text=_columns(is_text),
+            text=text[-1:] if self.text_tokens == "last" else text,
             prompt=_columns(prompt),
             real=int(real.sum()),
             kept=self.budget.kept(audio.numel(), *place),

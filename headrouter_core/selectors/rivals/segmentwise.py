@@ -31,7 +31,7 @@ class Segmentwise:
 
     Args:
         segments: S, at least 1; the paper's 10 unless given.
-        text_tokens: whose queries are probed, ``all`` or those ``after`` the last audio token.
+        text_tokens: whose queries are probed: ``all``, those ``after`` the audio, or the ``last``.
 
     Raises:
         UsageError: ``segments`` is no whole number from 1 up, or other text tokens.

@@ -89,7 +89,7 @@ def test_states_and_edits(model: Any) -> None:
     assert torch.equal(replay(model, prefix, kept, edit=put), found)
 
 
-@pytest.mark.parametrize("text_tokens", ["all", "after"])
+@pytest.mark.parametrize("text_tokens", ["all", "after", "last"])
 @torch.no_grad()
 def test_what_is_captured(model: Any, text_tokens: str) -> None:
     recorder = Recorder(text_tokens)

@@ -21,7 +21,12 @@ WIDTH = 7.2
 _PALETTE = ("#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8a6d3b", "#9467bd")
 _MARKERS = "os^Dv<>P"
 _PLAIN = "#8a8a8a"
-GROUP_COLOURS = {"semantic": "#2f7fd0", "uniform": "#8a8a8a", "acoustic": "#e07b1a"}
+GROUP_COLOURS = {
+    "semantic": "#2f7fd0",
+    "uniform": "#8a8a8a",
+    "acoustic": "#e07b1a",
+    "pooled": "#3f9f5f",
+}
 
 _INK, _PAPER, _GRID = ("#1b1f24", "#e4e7eb"), ("#ffffff", "#15181d"), ("#d5d9de", "#3a4048")
 

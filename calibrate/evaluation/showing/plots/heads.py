@@ -11,7 +11,7 @@ from calibrate.evaluation.asking.records import COLUMNS
 from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.showing.plots.canvas import GROUP_COLOURS, draw, legend_below
 from calibrate.terminal.visible import one_line
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import VECTORS
 
 _MARKERS = "os^DvP<>Xph*"
 
@@ -30,7 +30,8 @@ def routing(found: Results, method: str, dark: bool) -> bytes:
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         left = np.zeros(len(tasks))
-        for place, group in enumerate(GROUPS):
+        vectors = VECTORS[: len(shares[tasks[0]][0])]  # pooled only where the profile holds it
+        for place, group in enumerate(vectors):
             width = np.array([np.mean([row[place] for row in shares[task]]) for task in tasks])
             names = [one_line(task) for task in tasks]
             bars = axes.barh(names, width, left=left, color=GROUP_COLOURS[group], label=group)
