@@ -132,14 +132,14 @@ def _save(profile: Profile, output: Path, *, force: bool) -> None:
     except HeadRouterError as error:
         failed = error
     name = f"headrouter-recovered-{secrets.token_hex(4)}.safetensors"
-    for folder in (output.parent, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+    for place in (lambda: output.parent, Path.cwd, Path.home, tempfile.gettempdir):
         try:
-            profile.save(folder / name)
-        except HeadRouterError:
+            path = Path(place()).resolve() / name
+            profile.save(path)
+        except (HeadRouterError, OSError, RuntimeError):  # the last two: there is no such place
             continue
         raise HeadRouterError(
-            f"{failed}; the profile was calibrated and is in {(folder / name).resolve()}: move it"
-            " to where it belongs"
+            f"{failed}; the profile was calibrated and is in {path}: move it to where it belongs"
         ) from failed
     raise failed
 

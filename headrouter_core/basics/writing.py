@@ -70,12 +70,12 @@ def check(path: Path, *, force: bool = False) -> None:
 
 def _checked(path: Path, force: bool) -> Path:
     """Return the file that ``path`` stands for, behind all links."""
+    there: os.stat_result | None = None
     try:
-        target = path.resolve()
+        target = path.resolve()  # raises where the working folder was removed
         folder = target.parent.is_dir()
-        there = target.stat()
-    except FileNotFoundError:
-        there = None
+        with contextlib.suppress(FileNotFoundError):
+            there = target.stat()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name that none has
         raise _impossible(path, error) from error
     if not folder:

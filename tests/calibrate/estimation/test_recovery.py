@@ -64,3 +64,12 @@ def test_a_disk_that_is_full(monkeypatch, tmp_path):
     full.add(os.stat(tmp_path / "temporary").st_ino)
     assert "No space left on device" in save(tmp_path / "work" / "p.safetensors")
     assert len(list(tmp_path.rglob("*.*"))) == 1
+
+
+def test_places_that_are_not_there(monkeypatch, tmp_path):
+    places(monkeypatch, tmp_path)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user that nobody knows
+    (tmp_path / "work").rmdir()
+    message = save(Path("gone") / "p.safetensors")
+    assert recovered(message).parent == tmp_path / "temporary"

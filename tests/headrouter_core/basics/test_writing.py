@@ -192,3 +192,12 @@ def test_a_name_that_is_no_text(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.st")
     write(path, b"new")
     assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9.st"]
+
+
+def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
+        write(Path("file"), b"content")

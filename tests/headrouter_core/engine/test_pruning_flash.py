@@ -38,8 +38,10 @@ def test_flash_with_its_kernels_replaced(
     found, _ = pruned_logits(model, given, Scattered(), 0.6, 3, step_of(name))
     worst = found.error(wanted_logits(name, form, 0.6, 3))
     assert worst < TOLERANCE
-    # six layers; a prompt without padding, one token, one, three: where there is no mask
-    assert packed == [False] * (24 if len(given["input_ids"]) == 1 else 0)
+    assert not any(packed)
+    # six layers; a prompt without padding, one token, one, three: where there is no mask. Older
+    # versions ask where there is one too
+    assert len(packed) == 24 or len(given["input_ids"]) > 1
     ledger.note(name, "flash", worst)
 
 
