@@ -13,7 +13,7 @@ from benchmarks.measuring.clock import Clock
 from benchmarks.measuring.ideal import shortened
 from benchmarks.subjects import models, prompts
 from benchmarks.subjects.shapes import SHAPES
-from headrouter_core import Frame, Selection, View, prune
+from headrouter_core import Frame, Selection, View, families, prune
 
 TINY = SHAPES["tiny"]
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ class Slow(Frame):
 def test_a_watched_selector_chooses_the_same_and_counts_each_row_once(bench: Bench) -> None:
     prompt = prompts.synthetic(TINY, 2, CPU, 0, 4)
     watched = Watched(Slow(), CPU)
-    handle = bench.model.model.language_model.layers[1].register_forward_hook(watched.begin)
+    handle = families.locate(bench.model).layers[1].register_forward_hook(watched.begin)
     with torch.no_grad(), prune(bench.model, watched, 0.6) as trace:
         started = time.perf_counter()
         bench.model(**prompt.inputs)
