@@ -39,6 +39,8 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         # the file alone: importing the package would import torch
         core = util.find_spec("headrouter_core")
+        assert core is not None
+        assert core.origin is not None
         version = runpy.run_path(str(Path(core.origin).with_name("_version.py")))["__version__"]
         libraries = [f"{name} {metadata.version(name)}" for name in ("torch", "transformers")]
         typer.echo(f"headrouter {version} ({', '.join(libraries)})")

@@ -51,12 +51,13 @@ def _memory() -> str:
 
 def _selecting(cut: dict[str, Any]) -> float:
     """Return the largest part of the whole unpruned prefill that any selector takes."""
-    return max(
+    shares: list[float] = [
         entry["selecting_of_full"]["median"]
         for length in cut["lengths"]
         for entry in length["selectors"]["selectors"].values()
         if "selecting_of_full" in entry
-    )
+    ]
+    return max(shares)
 
 
 def _linked(name: str, cut: dict[str, Any]) -> str:

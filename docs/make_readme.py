@@ -61,9 +61,9 @@ def filled(text: str, parts: dict[str, str]) -> str:
     """
     for name, part in parts.items():
         pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
-        text, found = re.subn(
-            pattern, lambda m, p=part: f"{m[1]}{p}\n{m[2]}", text, flags=re.DOTALL
-        )
+        # doubled, a backslash of the part is none of the replacement's
+        filling = "\\g<1>" + part.replace("\\", r"\\") + "\n\\g<2>"
+        text, found = re.subn(pattern, filling, text, flags=re.DOTALL)
         if found != 1:
             raise ValueError(f"there are {found} places for {name!r}, expected 1")
     return text

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from small_omni.assembly import towers
+from small_omni.assembly import Thinker, towers
 
 #: Parts of the encoder that are trained as they are: its last norm and the projection.
 PROJECTION = ("ln_post", "proj")
@@ -41,7 +41,7 @@ class LoRA(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map [..., in] to [..., out]."""
-        out = self.base(x)
+        out: torch.Tensor = self.base(x)
         if self.off:
             return out
         return out + self.scale * functional.linear(functional.linear(x, self.a), self.b)
@@ -58,7 +58,7 @@ class Places:
     encoder_layers: int = 6
     """How many of the encoder's layers, from the last."""
 
-    def of(self, model: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+    def of(self, model: Thinker) -> Iterator[tuple[nn.Module, str, int]]:
         """The linear layers that change: each one's parent, its name there, and the rank."""
         encoder, decoder = towers(model)
         upper = list(encoder.layers)[max(0, len(encoder.layers) - self.encoder_layers) :]
@@ -69,7 +69,7 @@ class Places:
                         yield parent, name, rank
 
 
-def attach(model: nn.Module, places: Places) -> None:
+def attach(model: Thinker, places: Places) -> None:
     """Freeze the model, put LoRA where ``places`` says, and leave the projection free."""
     model.requires_grad_(False)
     for parent, name, rank in list(places.of(model)):
@@ -79,14 +79,14 @@ def attach(model: nn.Module, places: Places) -> None:
         getattr(encoder, name).requires_grad_(True)
 
 
-def named(model: nn.Module) -> dict[str, nn.Parameter]:
+def named(model: Thinker) -> dict[str, nn.Parameter]:
     """All parameters by names that are the same with every version of transformers."""
     encoder, decoder = towers(model)
     found = {f"encoder.{name}": p for name, p in encoder.named_parameters()}
     return found | {f"decoder.{name}": p for name, p in decoder.named_parameters()}
 
 
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+def trained(model: Thinker) -> dict[str, nn.Parameter]:
     """The parameters that train, by name."""
     return {name: p for name, p in named(model).items() if p.requires_grad}
 
@@ -97,7 +97,7 @@ def save(weights: Mapping[str, torch.Tensor], path: Path, dtype: torch.dtype) ->
 
 
 @torch.no_grad()
-def merge(model: nn.Module, path: Path) -> None:
+def merge(model: Thinker, path: Path) -> None:
     """Put an adapter into the float32 weights of a model.
 
     A change is added rank by rank with elementwise operations alone, whose rounding is the same on
@@ -114,7 +114,7 @@ def merge(model: nn.Module, path: Path) -> None:
             if weight is None or weight.shape != (len(b), a.shape[1]):
                 raise ValueError(f"the adapter changes {name[:-2]}, which this model does not have")
             for row, column in zip(a, b.T, strict=True):
-                weight += column[:, None] * row
+                weight.add_(column[:, None] * row)
         elif not name.endswith(".b"):
             if name not in own or own[name].shape != value.shape:
                 raise ValueError(f"the adapter holds {name}, which this model does not have")

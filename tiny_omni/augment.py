@@ -46,7 +46,8 @@ def _colour(samples: np.ndarray, rng: random.Random, *, room: bool) -> np.ndarra
     spectrum *= 10 ** (decibels / 20)
     if room:
         spectrum *= scipy.fft.rfft(_room(rng, tail), size)
-    return scipy.fft.irfft(spectrum, size)[: len(samples) + tail // 2].astype(np.float32)
+    coloured: np.ndarray = scipy.fft.irfft(spectrum, size)
+    return coloured[: len(samples) + tail // 2].astype(np.float32)
 
 
 def _room(rng: random.Random, length: int) -> np.ndarray:

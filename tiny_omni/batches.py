@@ -10,11 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset
-from transformers import Qwen2Tokenizer, WhisperFeatureExtractor
+from transformers import PreTrainedTokenizerFast, WhisperFeatureExtractor
 
 from tiny_omni.clips import Bank
 from tiny_omni.questions import TASKS, Question, questions
@@ -88,16 +89,16 @@ class Batch:
 class Packer:
     """Turns scenes with questions into a :class:`Batch`."""
 
-    def __init__(self, tokenizer: Qwen2Tokenizer) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         marker = "\x00"
-        whole = tokenizer.apply_chat_template(
-            [{"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": marker}]}],
-            tokenize=False,
-            add_generation_prompt=True,
+        content = [{"type": "audio"}, {"type": "text", "text": marker}]
+        asked: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        whole = str(
+            tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
         )
         head, self._tail = whole.split(marker)
         before, after = head.split("<|AUDIO|>")
-        self._encode = lambda text: tokenizer(text)["input_ids"]
+        self._tokenizer = tokenizer
         self._before, self._after = self._encode(before), self._encode(after)
         self._audio, self._pad = tokenizer.audio_token_id, tokenizer.pad_token_id
         self._end = [tokenizer.eos_token_id]
@@ -107,19 +108,23 @@ class Packer:
         rows = [self._row(scene, row) for scene, row in zip(scenes, asked, strict=True)]
         length = max(len(row[0]) for row in rows)
         fills = (self._pad, 0, -1, IGNORE, 0.0)
-        columns = [
+        ids, positions, segments, labels, weights = (
             torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows])
             for i, fill in enumerate(fills)
-        ]
+        )
         labelled = [frame_labels(scene) for scene in scenes]
         return Batch(
-            torch.from_numpy(np.stack([scene.samples for scene in scenes])),
-            {name: torch.stack([labels[name] for labels in labelled]) for name in labelled[0]},
-            *columns,
-            [[question.task for question in row] for row in asked],
+            samples=torch.from_numpy(np.stack([scene.samples for scene in scenes])),
+            frames={name: torch.stack([row[name] for row in labelled]) for name in labelled[0]},
+            ids=ids,
+            positions=positions,
+            segments=segments,
+            labels=labels,
+            weights=weights,
+            tasks=[[question.task for question in row] for row in asked],
         )
 
-    def _row(self, scene: Scene, asked: list[Question]) -> tuple[list, ...]:
+    def _row(self, scene: Scene, asked: list[Question]) -> tuple[list[Any], ...]:
         audio = [self._audio] * (len(scene.samples) // TOKEN_SAMPLES)
         ids = self._before + audio + self._after
         start = len(ids)
@@ -135,6 +140,10 @@ class Packer:
             labels += [IGNORE] * (len(prompt) - 1) + answer
             weights += [_WEIGHTS.get(question.task, 1.0)] * size
         return ids, positions, segments, labels, weights
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
 
 
 def frame_labels(scene: Scene) -> dict[str, torch.Tensor]:
@@ -178,7 +187,7 @@ def log_mel(samples: torch.Tensor, extractor: WhisperFeatureExtractor) -> torch.
     return (mel + 4.0) / 4.0
 
 
-class Stream(IterableDataset):
+class Stream(IterableDataset[Batch]):
     """Endless training batches; batch ``i`` depends on the seed and ``i`` alone (resumable)."""
 
     def __init__(

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -56,6 +57,7 @@ class Clip:
 
 @functools.lru_cache(maxsize=4096)
 def _read(path: Path) -> np.ndarray:
+    samples: np.ndarray
     samples, rate = soundfile.read(path, dtype="float32")
     if rate != SAMPLE_RATE or samples.ndim != 1:
         raise ValueError(f"{path}: expected {SAMPLE_RATE} Hz mono, found {rate} Hz {samples.shape}")
@@ -71,7 +73,7 @@ def load_clips(split: str, folder: Path = AUDIO_DIR) -> list[Clip]:
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
-    rows: dict[str, list[dict]] = defaultdict(list)
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in _metadata(folder / "metadata.jsonl"):
         if row["split"] == split:
             rows[row["file"]].append(row)
@@ -85,13 +87,13 @@ def load_clips(split: str, folder: Path = AUDIO_DIR) -> list[Clip]:
     return clips
 
 
-def _metadata(path: Path) -> Iterator[dict]:
+def _metadata(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)
 
 
-def _clip(file: str, rows: list[dict], folder: Path) -> Clip:
+def _clip(file: str, rows: list[dict[str, Any]], folder: Path) -> Clip:
     by_task = {row["task"]: row for row in rows}
     emotion = by_task.get("speech_emotion")
     named = next((row for task, row in by_task.items() if task in _KINDS), rows[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
@@ -27,7 +28,7 @@ def main() -> None:
 
 
 def _note(scene: Scene) -> str:
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for line in (AUDIO_DIR / "metadata.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         rows.setdefault(row["file"], row)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -59,8 +61,9 @@ class Muon(torch.optim.Optimizer):
         for (shape, parameters), updates in zip(alike.items(), stacks, strict=True):
             # so that updates have the size of AdamW's, and its learning rate and decay fit
             size = group["lr"] * 0.2 * max(shape) ** 0.5
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(parameters, list(updates), alpha=-size)
+            weights: list[torch.Tensor] = list(parameters)
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(weights, list(updates), alpha=-size)
 
     def _momenta(self, parameters: list[nn.Parameter]) -> torch.Tensor:
         gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
@@ -87,7 +90,7 @@ def _share(stacks: list[torch.Tensor]) -> None:
 def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
     """Matrices [n, a, b] with all their singular values brought near 1 (quintic Newton-Schulz)."""
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x: torch.Tensor = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(5):
         gram = x @ x.mT
@@ -120,11 +123,11 @@ class Optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> list[dict]:
+    def state_dict(self) -> list[dict[str, Any]]:
         """The states of both."""
         return [optimizer.state_dict() for optimizer in self._all]
 
-    def load_state_dict(self, states: list[dict]) -> None:
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Restore what :meth:`state_dict` gave."""
         for optimizer, state in zip(self._all, states, strict=True):
             optimizer.load_state_dict(state)

@@ -22,6 +22,9 @@ from tiny_omni.vocabulary import (
     SYSTEM,
 )
 
+#: Scene -> (prompt, answer), or nothing where the scene leaves the question open.
+Ask = Callable[[Scene, random.Random], tuple[str, str] | None]
+
 
 @dataclass(frozen=True)
 class Question:
@@ -42,8 +45,7 @@ class Task:
     group: str
     needs: tuple[str, ...]
     """Kinds of scene item, one of which must be there for the question to make sense."""
-    ask: Callable[[Scene, random.Random], tuple[str, str] | None]
-    """Scene -> (prompt, answer), or nothing where the scene leaves the question open."""
+    ask: Ask
     chance: float
     """Accuracy of guessing."""
 
@@ -112,7 +114,7 @@ _GENDER = {
 }
 
 
-def _named(kind: str, prompts: tuple[str, ...], names: dict[str, str] | None = None):
+def _named(kind: str, prompts: tuple[str, ...], names: dict[str, str] | None = None) -> Ask:
     """Ask for the label of the scene's one item of this kind."""
 
     def ask(scene: Scene, rng: random.Random) -> tuple[str, str] | None:

@@ -22,6 +22,7 @@ import platform
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, TypedDict
 
 import torch
 import torch.distributed as dist
@@ -37,6 +38,13 @@ from tiny_omni.optimization import Optimizers, processes, rank, share_gradients
 from tiny_omni.questions import TASKS, questions
 from tiny_omni.scenes import compose
 from tiny_omni.trainee import Trainee
+
+
+class State(TypedDict):
+    """How far a run has come."""
+
+    step: int
+    seconds: float
 
 
 def learning_rate(step: int, start: int, end: int, peak: float, decay: float) -> float:
@@ -91,7 +99,7 @@ def train(args: argparse.Namespace) -> None:
     trainee = Trainee(args.seed).to(device)
     averaged = copy.deepcopy(trainee.omni).eval()
     optimizer = Optimizers(trainee)
-    state = {"step": 0, "seconds": 0.0}
+    state: State = {"step": 0, "seconds": 0.0}
     checkpoint = work / "checkpoint.pt"
     if checkpoint.is_file():
         state = _restore(checkpoint, trainee, averaged, optimizer, device)
@@ -111,7 +119,17 @@ def train(args: argparse.Namespace) -> None:
         dist.destroy_process_group()
 
 
-def _phase(args, trainee, averaged, optimizer, state, stop, joint, device, checkpoint) -> None:
+def _phase(
+    args: argparse.Namespace,
+    trainee: Trainee,
+    averaged: nn.Module,
+    optimizer: Optimizers,
+    state: State,
+    stop: int,
+    joint: bool,
+    device: torch.device,
+    checkpoint: Path,
+) -> None:
     start = args.pretrain if joint else 0
     progress = (state["step"] - start) / max(1, stop - start)
     stream = Stream(
@@ -198,7 +216,9 @@ def _average(averaged: nn.Module, model: nn.Module, keep: float) -> None:
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - keep)
 
 
-def _checkpoint(path: Path, trainee, averaged, optimizer, state) -> None:
+def _checkpoint(
+    path: Path, trainee: Trainee, averaged: nn.Module, optimizer: Optimizers, state: State
+) -> None:
     parts = {
         "trainee": trainee.state_dict(),
         "averaged": averaged.state_dict(),
@@ -210,15 +230,22 @@ def _checkpoint(path: Path, trainee, averaged, optimizer, state) -> None:
     temporary.replace(path)
 
 
-def _restore(path: Path, trainee, averaged, optimizer, device) -> dict:
+def _restore(
+    path: Path,
+    trainee: Trainee,
+    averaged: nn.Module,
+    optimizer: Optimizers,
+    device: torch.device,
+) -> State:
     parts = torch.load(path, map_location=device, weights_only=True)
     trainee.load_state_dict(parts["trainee"])
     averaged.load_state_dict(parts["averaged"])
     optimizer.load_state_dict(parts["optimizer"])
-    return parts["state"]
+    state: State = parts["state"]
+    return state
 
 
-def _report(work: Path, state: dict, trainee: Trainee, device: torch.device) -> None:
+def _report(work: Path, state: State, trainee: Trainee, device: torch.device) -> None:
     for seconds in (10.0, 24.0):
         scores = validate(trainee, "calibration", seconds, device)
         mean = round(sum(scores.values()) / len(scores), 4)
@@ -226,14 +253,14 @@ def _report(work: Path, state: dict, trainee: Trainee, device: torch.device) -> 
         _log(work, {"step": state["step"], "validation": seconds, "mean": mean, **rounded})
 
 
-def _log(work: Path, entry: dict) -> None:
+def _log(work: Path, entry: dict[str, Any]) -> None:
     line = json.dumps(entry)
     print(line, flush=True)
     with (work / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(line + "\n")
 
 
-def _record(args: argparse.Namespace, state: dict) -> dict:
+def _record(args: argparse.Namespace, state: State) -> dict[str, Any]:
     """How this model was trained: settings, how long it took on what, library versions."""
     settings = {k: v for k, v in vars(args).items() if k not in ("output", "work")}
     return {
@@ -250,7 +277,7 @@ def _record(args: argparse.Namespace, state: dict) -> dict:
 
 def save(trainee: Trainee, folder: Path) -> None:
     """Write the model in bfloat16 with tokenizer, template and features, as Qwen's are."""
-    model = copy.deepcopy(trainee.omni).to(torch.bfloat16)
+    model = copy.deepcopy(trainee.omni).bfloat16()
     model.save_pretrained(folder)
     trainee.tokenizer.save_pretrained(folder)
     trainee.extractor.save_pretrained(folder)

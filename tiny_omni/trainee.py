@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedConfig
 
 from tiny_omni import AUDIO_DIR
 from tiny_omni.architecture import make_feature_extractor, make_model, make_tokenizer
@@ -31,9 +32,12 @@ class Trainee(nn.Module):
         self.omni = make_model(self.tokenizer, seed)
         AttentionInterface.register("sdpa_float32", sdpa_float32)
         self.omni.model.language_model.set_attn_implementation("sdpa_float32")
-        width = self.omni.config.audio_config.output_dim
+        encoder, decoder = self.omni.config.audio_config, self.omni.config.text_config
+        assert isinstance(encoder, PreTrainedConfig)
+        assert isinstance(decoder, PreTrainedConfig)
+        width = encoder.output_dim
         self.heads = nn.ModuleDict({k: nn.Linear(width, n) for k, n in FRAME_HEADS.items()})
-        self.ordinal = nn.Linear(self.omni.config.text_config.hidden_size, MAX_DIGITS)
+        self.ordinal = nn.Linear(decoder.hidden_size, MAX_DIGITS)
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """Audio embeddings [B, N_a, D]."""
@@ -43,6 +47,7 @@ class Trainee(nn.Module):
         rows, _, frames = mel.shape
         lengths = torch.full((rows,), frames, device=mel.device)
         flat = mel.transpose(0, 1).reshape(mel.shape[1], -1)
+        embedded: torch.Tensor
         embedded = self.omni.model.audio_tower(flat, feature_lens=lengths).last_hidden_state
         return embedded.view(rows, -1, embedded.shape[-1])
 
@@ -87,7 +92,15 @@ class Trainee(nn.Module):
         return loss, logits.argmax(-1) == target, ordinal
 
 
-def sdpa_float32(module, query, key, value, attention_mask, scaling, **_):
+def sdpa_float32(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
     """Attention in float32: with heads of 16 it is 1.7 times faster on a CPU than in bfloat16."""
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, 1).float() for x in (key, value))

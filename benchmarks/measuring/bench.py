@@ -127,7 +127,7 @@ class Bench:
 def every_selector(profile: Profile, loudness: torch.Tensor) -> dict[str, Selector]:
     """Return one selector of each kind, for prompts of one audio with this loudness [N_a]."""
     known = {"profile": profile, "loudness": [loudness]}
-    made = {}
+    made: dict[str, Selector] = {}
     for name, kind in SELECTORS.items():
         taken = inspect.signature(kind).parameters
         made[name] = kind(**{key: value for key, value in known.items() if key in taken})
@@ -175,7 +175,7 @@ class Watched:
     def _mark(self) -> Any:
         if self._stream is None:
             return time.perf_counter()
-        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event: Any = torch.cuda.Event(enable_timing=True)
         event.record(self._stream)
         return event
 

@@ -41,7 +41,7 @@ def peak_bytes(device: torch.device, run: Callable[[], object]) -> int | None:
     return None
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all storages that operations make, for as long as they live."""
 
     def __init__(self) -> None:

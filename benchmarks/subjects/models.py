@@ -48,7 +48,7 @@ def random_thinker(shape: Shape, device: torch.device, seed: int) -> Any:
     torch.manual_seed(seed)
     with torch.device(device), _default_dtype(getattr(torch, shape.dtype)):
         model = Qwen2_5OmniThinkerForConditionalGeneration(thinker_config(shape))
-    model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    model.eval().requires_grad_(False)
     # random weights end an answer by chance, and every run has to be equally long
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0

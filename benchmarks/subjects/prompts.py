@@ -97,7 +97,7 @@ class FrontEnd:
     def __init__(self, shape: Shape, seed: int) -> None:
         self._shape = shape
         self._seed = seed
-        self._extractor: Any = WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
+        self._extractor: Any = WhisperFeatureExtractor(
             feature_size=shape.audio["num_mel_bins"],
             chunk_length=FRONT_END_SECONDS,
             sampling_rate=_SAMPLE_RATE,

@@ -71,10 +71,11 @@ def prune(
 ) -> None:
     """Ask a question with most audio tokens removed, and without."""
     from calibrate.pruning import command
+    from calibrate.pruning.request import Request
     from calibrate.sound.files.sources import STDIN
 
     command.run(
-        command.Request(
+        Request(
             # "./-" is a file, which a Path does not know any more
             audio=tuple(name if name == STDIN else Path(name) for name in audio),
             ratio=ratio,

@@ -15,7 +15,8 @@ from calibrate.estimation.ablation import KINDS
 from calibrate.estimation.choosing.choices import Choices, Fitted
 from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.estimation.choosing.material import Material, spreads_of
-from calibrate.estimation.samples.sample import GROUPS, Sample, manifest_digest
+from calibrate.estimation.samples.manifests import GROUPS
+from calibrate.estimation.samples.sample import Sample, manifest_digest
 from calibrate.models.named import Loaded
 from calibrate.sound.reading import DECODER
 from headrouter_core.errors import UsageError

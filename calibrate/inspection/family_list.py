@@ -100,6 +100,6 @@ def _notes(facts: list[dict[str, Any]]) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 1, 0), pad_edge=False, header_style="bold")
     table.add_column("family")
     table.add_column("what is known")
-    for names, notes in shared.items():
-        table.add_row(Text(names, style="bold"), Text("\n".join(notes)))
+    for families, notes in shared.items():
+        table.add_row(Text(families, style="bold"), Text("\n".join(notes)))
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calibrate.sound.figures import png, text_as_data
@@ -38,7 +39,7 @@ def draw(profile: Profile) -> bytes:
         return png(figure)
 
 
-def _heatmap(figure, axes, profile: Profile) -> None:
+def _heatmap(figure: Figure, axes: Axes, profile: Profile) -> None:
     tasks, groups = profile.calibration["tasks"], profile.calibration["groups"]
     names = np.array(profile.calibration["sample_tasks"])
     selectivity = profile.tensors["calibration.selectivity"].numpy()
@@ -54,14 +55,14 @@ def _heatmap(figure, axes, profile: Profile) -> None:
     figure.colorbar(image, ax=axes, pad=0.01)
 
 
-def _densities(axes, profile: Profile) -> None:
+def _densities(axes: Axes, profile: Profile) -> None:
     names, groups = profile.calibration["sample_tasks"], profile.calibration["groups"]
     of_sample = np.array([groups[name] for name in names])
     spread = profile.tensors["calibration.spread"].numpy()
     centers, sigma = profile.centers.numpy(), profile.bandwidth
     low = min(spread.min(), centers.min() - 3 * sigma)
     high = max(spread.max(), centers.max() + 3 * sigma)
-    bins = np.linspace(low, high, 41)
+    bins = np.linspace(low, high, 41).tolist()
     tallest = 0.0
     for group in ("semantic", "acoustic"):
         values = spread[of_sample == group]
@@ -70,7 +71,7 @@ def _densities(axes, profile: Profile) -> None:
         heights, _, _ = axes.hist(
             values, bins, density=True, alpha=0.4, color=COLOURS[group], label=f"{group} samples"
         )
-        tallest = max(tallest, float(heights.max()))
+        tallest = max(tallest, float(np.max(heights)))
     axis = np.linspace(low, high, 400)
     for name, center in zip(GROUPS, centers, strict=True):
         curve = np.exp(-((axis - center) ** 2) / (2 * sigma**2))

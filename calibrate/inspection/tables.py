@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def ablation_table(profile: Profile) -> RenderableType:
     return Group(*parts[:-1])
 
 
-def results_table(results: dict[str, Any]) -> RenderableType:
+def results_table(results: Mapping[str, Any]) -> RenderableType:
     """The held-out report: losses, accuracies, and a plain sentence for each comparison."""
     table = Table(box=None, padding=(0, 2), header_style="bold")
     methods = list(next(iter(results["ratios"].values()))["nll"])
@@ -146,7 +147,7 @@ def results_table(results: dict[str, Any]) -> RenderableType:
     return Group(Text(heading, style="bold"), table, *lines)
 
 
-def lengths_table(results: dict[str, Any]) -> RenderableType | None:
+def lengths_table(results: Mapping[str, Any]) -> RenderableType | None:
     """How spread and mixing move with the length of the audio."""
     if not results.get("by_length"):
         return None
@@ -167,7 +168,7 @@ def lengths_table(results: dict[str, Any]) -> RenderableType | None:
     return Group(Text("Routing by length of the audio", style="bold"), table)
 
 
-def stability_table(results: dict[str, Any]) -> RenderableType | None:
+def stability_table(results: Mapping[str, Any]) -> RenderableType | None:
     """How far smaller fits with other seeds are from a larger one."""
     found = results.get("stability")
     if not found:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 #: The report's methods, in the order in which they are shown.
 METHODS = ("headrouter", "uniform weights", "frame", "adaptive segments")
 
 
-def verdicts(results: dict[str, Any]) -> list[tuple[str, str]]:
+def verdicts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(verdict, plain sentence) for each ratio and rival; the verdict is better, worse or tie."""
     words = {"better": "better than", "worse": "WORSE than", "tie": "no better than (a tie with)"}
     return [

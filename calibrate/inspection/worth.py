@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from calibrate.inspection.verdicts import METHODS
@@ -49,7 +49,7 @@ def worth(profile: Profile) -> Iterator[str]:
     yield from _table(results)
 
 
-def safe_ratio(results: dict[str, Any]) -> float | None:
+def safe_ratio(results: Mapping[str, Any]) -> float | None:
     """Return the largest ratio up to which every one in the report is safe, if there is one.
 
     Safe is a ratio at which the loss rises over that without pruning by less than :data:`SAFE`, at
@@ -100,12 +100,12 @@ def _centers_overlap(profile: Profile) -> bool:
     return bool(low and high and max(low[0], high[0]) <= min(low[1], high[1]))
 
 
-def _told(results: dict[str, Any]) -> bool:
+def _told(results: Mapping[str, Any]) -> bool:
     """Whether enough speakers and clips carry the report; older ones do not say how many do."""
     return bool(results.get("clusters", TELLING) >= TELLING)
 
 
-def _ascending(results: dict[str, Any]) -> list[str]:
+def _ascending(results: Mapping[str, Any]) -> list[str]:
     return sorted(results["ratios"], key=_number)
 
 
@@ -116,7 +116,7 @@ def _number(ratio: str) -> float:
         return float("inf")
 
 
-def _compared(results: dict[str, Any], rival: str) -> dict[str, Estimate]:
+def _compared(results: Mapping[str, Any], rival: str) -> dict[str, Estimate]:
     """Return ratio -> comparison of headrouter with a rival."""
     return {
         ratio: found
@@ -126,7 +126,7 @@ def _compared(results: dict[str, Any], rival: str) -> dict[str, Estimate]:
     }
 
 
-def _rises(results: dict[str, Any]) -> dict[str, Estimate]:
+def _rises(results: Mapping[str, Any]) -> dict[str, Estimate]:
     """Return ratio -> how far the loss is above that without pruning, where that was measured."""
     entries = results["ratios"]
     return {ratio: entries[ratio]["rise"] for ratio in entries if "rise" in entries[ratio]}
@@ -144,7 +144,7 @@ def _sentence(compared: dict[str, Estimate]) -> str:
     return "; ".join(parts) or "not tried"
 
 
-def _safety(results: dict[str, Any]) -> str:
+def _safety(results: Mapping[str, Any]) -> str:
     if not _rises(results):
         return "Which ratio is safe was not measured; a new calibration does."
     if (ratio := safe_ratio(results)) is not None:
@@ -152,7 +152,7 @@ def _safety(results: dict[str, Any]) -> str:
     return f"No ratio is shown to be safe, that is, to raise NLL by less than {SAFE:g}."
 
 
-def _table(results: dict[str, Any]) -> Iterator[str]:
+def _table(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each ratio: headrouter minus the others, with 95 % intervals."""
     columns = {name: _compared(results, rival) for rival, name in _RIVALS.items()}
     columns[_UNPRUNED] = _rises(results)

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from calibrate.models import hub
 from calibrate.models.checkpoints import (
@@ -25,6 +25,18 @@ from calibrate.models.placement import choose_device, choose_dtype
 from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UsageError
 from tiny_omni import MODEL_DIR
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel
+
+    class Generative(PreTrainedModel):
+        """What every front end loads: a model that generates, as it is called here."""
+
+        generation_config: GenerationConfig
+
+        def generate(self, *args: torch.Tensor, **options: Any) -> Any:
+            """Token ids [B, L], or with ``return_dict_in_generate`` an output that has them."""
+
 
 #: Short names of models on the Hub.
 HUB_ALIASES = {
@@ -52,7 +64,7 @@ class Source:
 class Loaded:
     """A model that is ready to answer."""
 
-    model: nn.Module
+    model: Generative
     frontend: FrontEnd
     name: str
     """See :class:`Source`."""

@@ -114,7 +114,9 @@ def plain_messages(*, models: bool = True) -> Iterator[None]:
         models: whether models will be loaded; transformers is slow to import where none are.
     """
     # imported here: --help and --version need neither
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, exported lazily
+        disable_progress_bars,
+    )
 
     if models:
         from transformers.utils import logging
@@ -134,7 +136,7 @@ def warned() -> list[str]:
     return list(_WARNED)
 
 
-def _show_once(message: Warning | str, *_: Any) -> None:
+def _show_once(message: Warning | str, *_: Any, **__: Any) -> None:
     """Show a warning, but none of the same wording again."""
     if str(message) not in _WARNED:
         _WARNED.append(str(message))

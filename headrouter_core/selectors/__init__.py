@@ -5,7 +5,7 @@ from __future__ import annotations
 from headrouter_core.basics.arguments import shown
 from headrouter_core.errors import UsageError
 from headrouter_core.selectors.adaptive_segments import AdaptiveSegments
-from headrouter_core.selectors.base import Merge, Need, Selection, Selector, View
+from headrouter_core.selectors.base import Merge, Need, Registered, Selection, Selector, View
 from headrouter_core.selectors.frame import Frame
 from headrouter_core.selectors.headrouter import HeadRouter
 from headrouter_core.selectors.rivals.affinity_merge import AffinityMerge
@@ -27,6 +27,7 @@ __all__ = [
     "Merge",
     "Need",
     "Random",
+    "Registered",
     "Segmentwise",
     "Selection",
     "Selector",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 #: What ``--method`` knows.
-SELECTORS: dict[str, type] = {
+SELECTORS: dict[str, type[Registered]] = {
     kind.name: kind
     for kind in (
         HeadRouter,
@@ -51,7 +52,7 @@ SELECTORS: dict[str, type] = {
 }
 
 
-def get_selector(name: str) -> type:
+def get_selector(name: str) -> type[Registered]:
     """Return the selector class called ``name``.
 
     Raises:

@@ -129,9 +129,13 @@ class Selection:
 class Selector(Protocol):
     """A method that chooses which audio tokens to keep."""
 
-    name: ClassVar[str]
-    """The name that ``--method`` knows it by."""
-    needs: ClassVar[Need]
+    @property
+    def name(self) -> str:
+        """The name that ``--method`` knows it by."""
+
+    @property
+    def needs(self) -> Need:
+        """What it reads from the probe layer."""
 
     @property
     def text_tokens(self) -> str:
@@ -139,6 +143,16 @@ class Selector(Protocol):
 
     def __call__(self, view: View, k: int) -> Selection:
         """Choose ``k`` (1 <= k <= N_a) of the row's audio tokens."""
+
+
+class Registered(Selector, Protocol):
+    """A selector whose class says what it is called and needs: what ``SELECTORS`` holds."""
+
+    name: ClassVar[str]
+    needs: ClassVar[Need]
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        """Settings are each class's own."""
 
 
 def choosing(call: Call) -> Call:

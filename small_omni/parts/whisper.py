@@ -33,7 +33,9 @@ def config(variables: Mapping[str, np.ndarray]) -> WhisperConfig:
         max_source_positions=len(variables["encoder/position_encodings/encodings"]),
         max_target_positions=len(variables["decoder/position_encodings/encodings"]),
         # START and END say which tokens start and end: nothing here generates by itself
-        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id")),
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
     )
 
 

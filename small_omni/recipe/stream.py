@@ -39,7 +39,7 @@ _WEIGHTS = {"background": 0.25, "gender": 0.6, "said": 0.6}
 _TALKS = 0.35
 
 
-class Stream(IterableDataset):
+class Stream(IterableDataset[Batch]):
     """Endless batches from step ``first`` on; before step ``short`` all scenes are short."""
 
     def __init__(

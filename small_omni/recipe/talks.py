@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -85,7 +86,7 @@ def load_spoken(folder: Path) -> dict[str, list[Spoken]]:
     path = folder / "metadata.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; make it: python -m small_omni.speech")
-    utterances: dict[int, list[dict]] = defaultdict(list)
+    utterances: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for line in path.read_text("utf-8").splitlines():
         row = json.loads(line)
         utterances[row["utterance"]].append(row)
@@ -97,7 +98,7 @@ def load_spoken(folder: Path) -> dict[str, list[Spoken]]:
     return kinds
 
 
-def _clip(row: dict, folder: Path) -> Clip:
+def _clip(row: dict[str, Any], folder: Path) -> Clip:
     return Clip(
         file=row["file"],
         kind="english",

@@ -60,8 +60,9 @@ def replies(trainee: Trainee, asked: list[str]) -> list[list[int]]:
 
 def chat(trainee: Trainee, prompt: str) -> str:
     """A prompt in the chat format, up to where the answer begins."""
-    return trainee.tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    asked = [{"role": "user", "content": prompt}]
+    return str(
+        trainee.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     )
 
 

@@ -30,7 +30,7 @@ class Trainee(nn.Module):
         rows, _, frames = mel.shape
         lengths = torch.full((rows,), frames, device=mel.device)
         flat = mel.transpose(0, 1).reshape(mel.shape[1], -1)
-        embedded = self.encoder(flat, feature_lens=lengths).last_hidden_state
+        embedded: torch.Tensor = self.encoder(flat, feature_lens=lengths).last_hidden_state
         return embedded.view(rows, -1, embedded.shape[-1])
 
     def answers(self, embedded: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +66,8 @@ class Trainee(nn.Module):
 
     def _next(self, ids: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
         states = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
-        return self.omni.lm_head(states[counted]).float().log_softmax(-1)
+        logits: torch.Tensor = self.omni.lm_head(states[counted])
+        return logits.float().log_softmax(-1)
 
     def _switch(self, *, off: bool) -> None:
         for change in self._changes:

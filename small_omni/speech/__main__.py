@@ -12,6 +12,7 @@ import random
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
@@ -36,7 +37,7 @@ def make(folder: Path, count: int, seed: int, wordnet: Path) -> int:
     return made
 
 
-def _say(folder: Path, number: int, utterance: Utterance, seed: int) -> list[dict]:
+def _say(folder: Path, number: int, utterance: Utterance, seed: int) -> list[dict[str, Any]]:
     """Write an utterance's clips, a file a turn, and return their rows of metadata."""
     rng = random.Random(f"{seed}/{number}/voices")
     voices = several(1 + max(turn.speaker for turn in utterance.turns), rng)

@@ -45,13 +45,15 @@ class Voice:
             done = subprocess.run(filled, capture_output=True, text=True, check=False)
             if done.returncode or not path.is_file():
                 raise RuntimeError(f"{filled[0]} cannot say {text!r}: {done.stderr.strip()}")
+            samples: np.ndarray
             samples, rate = soundfile.read(io.BytesIO(path.read_bytes()), dtype="float32")
         loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
         if not len(loud):
             raise RuntimeError(f"{filled[0]} says nothing for {text!r}")
         edge = rate // 20
         samples = samples[max(0, loud[0] - edge) : loud[-1] + edge]
-        return soxr.resample(samples, rate, SAMPLE_RATE)
+        resampled: np.ndarray = soxr.resample(samples, rate, SAMPLE_RATE)
+        return resampled
 
 
 def draw(rng: random.Random) -> Voice:

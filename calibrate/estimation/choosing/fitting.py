@@ -31,19 +31,21 @@ def shrunk(utility: np.ndarray, error: np.ndarray) -> np.ndarray:
     The variance between heads that is left after the mean squared standard error is signal; each
     head keeps the share signal / (signal + its own squared error) of its deviation.
     """
-    center = utility.mean()
+    center: float = utility.mean()
     signal = max(0.0, float(utility.var(ddof=1) - np.mean(error**2))) if len(utility) > 1 else 0.0
     if signal == 0.0:
         return np.full_like(utility, center)
-    return center + (utility - center) * signal / (signal + error**2)
+    kept: np.ndarray = (utility - center) * signal / (signal + error**2)
+    return center + kept
 
 
 def head_weights(effects: np.ndarray, kind: str, strength: float) -> np.ndarray:
     """Head weights [H]: a softmax of ``strength`` times the shrunk utilities. Sums to 1."""
     utility = shrunk(*utilities(effects, kind))
     scores = strength * (utility - utility.max())
-    exponential = np.exp(scores)
-    return exponential / exponential.sum()
+    exponential: np.ndarray = np.exp(scores)
+    weights: np.ndarray = exponential / exponential.sum()
+    return weights
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibrate.estimation.bench import Bench, kept_by_frame
+from calibrate.estimation.bench import Bench, Outcome, kept_by_frame
 from calibrate.estimation.choosing.choices import Fitted
 from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.inspection.verdicts import METHODS
@@ -98,7 +98,13 @@ def _difference(values: np.ndarray, clusters: list[str], seed: int) -> dict[str,
     }
 
 
-def _by_task(benches, whole, nll, right, ratios) -> dict[str, Any]:
+def _by_task(
+    benches: Sequence[Bench],
+    whole: Sequence[Outcome],
+    nll: np.ndarray,
+    right: np.ndarray,
+    ratios: Sequence[float],
+) -> dict[str, Any]:
     tasks = list(dict.fromkeys(bench.sample.task for bench in benches))
     table = {}
     for task in tasks:
@@ -118,7 +124,7 @@ def _by_task(benches, whole, nll, right, ratios) -> dict[str, Any]:
     return table
 
 
-def _mean(values) -> float:
+def _mean(values: Sequence[float] | np.ndarray) -> float:
     return _rounded(float(np.mean(values)))
 
 

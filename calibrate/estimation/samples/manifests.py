@@ -113,14 +113,14 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader: csv.DictReader[str] = csv.DictReader(_texts(path), strict=True)
+    reader: csv.DictReader[Any] = csv.DictReader(_texts(path), strict=True)
     try:
         header = reader.fieldnames or []
         twice = [name for number, name in enumerate(header) if name in header[:number]]
         if twice:
             _refuse(path, 1, f"the column {twice[0]!r} stands twice")
         for row in reader:
-            if row.pop(None, None) is not None:  # type: ignore[call-overload]
+            if row.pop(None, None) is not None:
                 _refuse(path, reader.line_num, "more fields than columns")
             yield reader.line_num, row
     except csv.Error as error:

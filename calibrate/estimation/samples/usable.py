@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from calibrate.estimation.samples.sample import (
-    FOLDS,
-    GROUPS,
-    Sample,
-)
+from calibrate.estimation.samples.manifests import GROUPS
+from calibrate.estimation.samples.sample import FOLDS, Sample
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.sound.reading import SAMPLE_RATE, resample
 from calibrate.terminal.console import say

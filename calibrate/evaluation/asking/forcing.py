@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from transformers import LogitsProcessor
 from transformers.cache_utils import Cache
 
 from headrouter_core import families
 from headrouter_core.families.calls import with_cache
 
+if TYPE_CHECKING:
+    from calibrate.models.named import Generative
+
 
 def say(
-    model: nn.Module, ids: torch.Tensor, cache: Cache, texts: Sequence[torch.Tensor], limit: int
+    model: Generative, ids: torch.Tensor, cache: Cache, texts: Sequence[torch.Tensor], limit: int
 ) -> Any:
     """Generate greedily, up to ``limit`` tokens, and return sequences and each step's logits.
 

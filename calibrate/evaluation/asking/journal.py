@@ -208,4 +208,5 @@ def _apart(was: Any, now: Any) -> tuple[Any, Any]:
     if not (isinstance(was, dict) and isinstance(now, dict)):
         return was, now
     keys = [key for key in was | now if key not in was or key not in now or was[key] != now[key]]
-    return tuple({key: side[key] for key in keys if key in side} for side in (was, now))
+    old, new = ({key: side[key] for key in keys if key in side} for side in (was, now))
+    return old, new

@@ -9,7 +9,7 @@ from typing import Any
 
 from calibrate.models.selecting import takes_profile
 from headrouter_core.errors import UsageError
-from headrouter_core.selectors import SELECTORS, HeadRouter
+from headrouter_core.selectors import SELECTORS, HeadRouter, Registered
 
 #: Ablations of HeadRouter (arXiv 2604.23717, section 4 and Fig. 2) -> its arguments.
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -28,7 +28,7 @@ class Method:
     """A selector with its settings, under the name that results know it by."""
 
     name: str
-    kind: type
+    kind: type[Registered]
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

@@ -159,7 +159,9 @@ def _digest(dataset: Dataset) -> str:
     """Return the sha256 of all that is asked, in which order, and how it is scored."""
     digest = hashlib.sha256()
     for item in dataset.items:
-        row = [item.id, item.task, item.group, item.kind, item.cluster, item.system, item.prompt]
-        row += [item.reference, item.choices, item.labels, item.max_new_tokens]
+        row = (
+            *(item.id, item.task, item.group, item.kind, item.cluster, item.system, item.prompt),
+            *(item.reference, item.choices, item.labels, item.max_new_tokens),
+        )
         digest.update(json.dumps(row, ensure_ascii=False).encode())
     return digest.hexdigest()

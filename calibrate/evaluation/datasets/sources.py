@@ -83,7 +83,8 @@ def limited(dataset: Dataset, limit: int | None) -> Dataset:
     if limit is None or limit >= len(dataset.items):
         return dataset
     chosen = {item.id for item in in_turn(dataset.items, limit)}
-    had = Counter(entry.task for entry in (*dataset.items, *dataset.faults))
+    had = Counter(item.task for item in dataset.items)
+    had.update(fault.task for fault in dataset.faults)
     return replace(
         dataset,
         items=tuple(item for item in dataset.items if item.id in chosen),

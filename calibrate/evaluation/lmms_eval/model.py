@@ -17,7 +17,7 @@ from calibrate.terminal.console import say
 from headrouter_core.errors import UsageError
 
 
-class PrunedOmni(lmms):
+class PrunedOmni(lmms):  # type: ignore[misc]  # of an untyped library
     """Qwen2.5-Omni, or another model that ``headrouter prune`` takes, with audio tokens pruned.
 
     Unlike lmms-eval's own models it never scores an empty answer for a request that failed: every

@@ -113,7 +113,7 @@ class FrontEnd(abc.ABC):
     @property
     def end_id(self) -> int:
         """The token that ends an answer."""
-        return self.tokenizer.eos_token_id
+        return int(self.tokenizer.eos_token_id)
 
     @abc.abstractmethod
     def check_model(self, model: Any) -> None:
@@ -166,7 +166,7 @@ class FrontEnd(abc.ABC):
 
     def decode(self, ids: torch.Tensor) -> str:
         """Return the text of generated tokens [n], without control tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def check_audio(self, audio: np.ndarray) -> None:
         """Raise unless the model takes this audio whole and it becomes at least one token."""
@@ -243,7 +243,8 @@ def front_end(config: dict[str, Any]) -> type[FrontEnd]:
             f"no front end for models of type {kind!r}{reason and f': {reason}'}; known are"
             f" {', '.join(sorted(FRONT_ENDS))}"
         )
-    return importlib.import_module(FRONT_ENDS[kind]).FRONT_END
+    found: type[FrontEnd] = importlib.import_module(FRONT_ENDS[kind]).FRONT_END
+    return found
 
 
 def _objection(config: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ class FunAsrNanoFrontEnd(ProcessorFrontEnd):
             for milliseconds in (self.extractor.frame_length, self.extractor.frame_shift)
         )
         frames = (samples - length) // shift + 1
-        return -(-max(frames, 0) // self.extractor.stride_lfr)
+        return int(-(-max(frames, 0) // self.extractor.stride_lfr))
 
 
 FRONT_END = FunAsrNanoFrontEnd

@@ -28,7 +28,7 @@ class Gemma4FrontEnd(ProcessorFrontEnd):
         length = self.extractor.frame_length
         # half a frame of silence comes before, and the first sample of a frame is its past
         frames = (samples + length // 2 - (length + 1)) // self.extractor.hop_length + 1
-        return -(-max(frames, 0) // 4)
+        return int(-(-max(frames, 0) // 4))
 
 
 FRONT_END = Gemma4FrontEnd

@@ -21,7 +21,7 @@ class Gemma4UnifiedFrontEnd(ProcessorFrontEnd):
 
     def audio_tokens(self, samples: int) -> int:
         """Return how many audio tokens so many samples become: 25 a second."""
-        return -(-samples // self.extractor.audio_samples_per_token)
+        return int(-(-samples // self.extractor.audio_samples_per_token))
 
 
 FRONT_END = Gemma4UnifiedFrontEnd

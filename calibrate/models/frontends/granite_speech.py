@@ -25,7 +25,7 @@ class GraniteSpeechFrontEnd(ProcessorFrontEnd):
         """Return how many audio tokens so many samples become: 3 for each 0.3 s begun."""
         window = self.extractor.projector_window_size
         frames = (samples // self._hop + 1) // 2
-        return -(-frames // window) * (window // self.extractor.projector_downsample_rate)
+        return int(-(-frames // window) * (window // self.extractor.projector_downsample_rate))
 
     def messages(self, audios: int, prompt: str, system: str | None) -> list[dict[str, Any]]:
         """Return the conversation: its template, the tokenizer's, takes text only."""

@@ -22,7 +22,7 @@ def load_processor(name: str, folder: Path, trust_remote_code: bool) -> Any:
         return type(None)
 
     options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    loaders = {
+    loaders: dict[str, Any] = {
         "tokenizer": transformers.AutoTokenizer,
         "feature_extractor": transformers.AutoFeatureExtractor,
         "audio_processor": transformers.AutoFeatureExtractor,
@@ -32,7 +32,7 @@ def load_processor(name: str, folder: Path, trust_remote_code: bool) -> Any:
         for part in kind.get_attributes()
     ]
     settings, _ = kind.get_processor_dict(folder, local_files_only=True)
-    blind = type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
+    blind: Any = type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
     processor = blind.from_args_and_dict(parts, settings)
     for part in ("image_processor", "video_processor"):
         if getattr(processor, part, None) is None:

@@ -20,7 +20,7 @@ class MuseSparkFrontEnd(ProcessorFrontEnd):
 
     def audio_tokens(self, samples: int) -> int:
         """Return how many audio tokens so many samples become: 12.5 a second."""
-        return -(-samples // self.extractor.samples_per_token)
+        return int(-(-samples // self.extractor.samples_per_token))
 
 
 FRONT_END = MuseSparkFrontEnd

@@ -30,7 +30,7 @@ class Phi4MultimodalFrontEnd(ProcessorFrontEnd):
     def audio_tokens(self, samples: int) -> int:
         """Return how many audio tokens so many samples become: 12.5 a second."""
         frames = (samples - self.extractor.win_length) // self.extractor.hop_length + 1
-        return -(-max(frames, 0) // self._frames)
+        return int(-(-max(frames, 0) // self._frames))
 
     def process(self, audios: Sequence[np.ndarray], text: str) -> dict[str, torch.Tensor]:
         """Add the mask that the processor leaves out for a single audio, for batches."""

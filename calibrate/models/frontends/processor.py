@@ -69,14 +69,14 @@ class ProcessorFrontEnd(FrontEnd):
     @property
     def audio_token_id(self) -> int:
         """The placeholder that audio embeddings replace."""
-        return self.tokenizer.convert_tokens_to_ids(self.processor.audio_token)
+        return int(self.tokenizer.convert_tokens_to_ids(self.processor.audio_token))
 
     @property
     def end_id(self) -> int:
         """The token that ends an answer."""
         if self.end_of_turn is None:
             return super().end_id
-        return self.tokenizer.convert_tokens_to_ids(self.end_of_turn)
+        return int(self.tokenizer.convert_tokens_to_ids(self.end_of_turn))
 
     def check_model(self, model: Any) -> None:
         """Raise unless the model hears at the processor's audio token and stops at our end."""

@@ -72,7 +72,7 @@ class Qwen25OmniFrontEnd(FrontEnd):
 
     def audio_tokens(self, samples: int) -> int:
         """Return how many audio tokens so many samples become: 25 a second."""
-        frames = -(-samples // self.extractor.hop_length)
+        frames: int = -(-samples // self.extractor.hop_length)
         return (((frames - 1) // 2 + 1) - 2) // 2 + 1
 
     def inputs(
@@ -117,7 +117,7 @@ class Qwen25OmniFrontEnd(FrontEnd):
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if system is not None:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-        text = self.tokenizer.apply_chat_template(
+        text: str = self.tokenizer.apply_chat_template(
             messages, chat_template=self.chat_template, tokenize=False, add_generation_prompt=True
         )
         first, *rest = text.split(self.tokenizer.audio_token)

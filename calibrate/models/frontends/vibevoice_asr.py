@@ -27,7 +27,7 @@ class VibeVoiceAsrFrontEnd(ProcessorFrontEnd):
 
     def audio_tokens(self, samples: int) -> int:
         """Return how many audio tokens so many samples become: 7.5 a second."""
-        return -(-samples // self._hop)
+        return int(-(-samples // self._hop))
 
 
 FRONT_END = VibeVoiceAsrFrontEnd

@@ -33,7 +33,7 @@ class VoxtralFrontEnd(ProcessorFrontEnd):
 
     def audio_tokens(self, samples: int) -> int:
         """Return how many audio tokens so many samples become: 375 for each 30 s begun."""
-        return -(-samples // self._window) * self._tokens
+        return int(-(-samples // self._window) * self._tokens)
 
     def check_text(self, *texts: str | None) -> None:
         """Let any text pass: mistral-common reads none of it as control tokens."""

@@ -54,7 +54,8 @@ def _light(file: io.BytesIO) -> bytes:
     return light.getvalue()
 
 
-def _theme(dark: bool) -> dict[str, Any]:
+def _theme(dark: bool) -> dict[Any, Any]:
+    # of Any: matplotlib lists every key that there is as a type
     ink, paper, grid = _INK[dark], _PAPER[dark], _GRID[dark]
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor")
     return {

@@ -80,11 +80,12 @@ def write_all(
 def _sound(path: Path) -> tuple[np.ndarray, int]:
     """Return the samples and the rate of an example."""
     try:
-        return soundfile.read(path, dtype="float32")
+        samples, rate = soundfile.read(path, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise HeadRouterError(
             f"{path} is damaged ({error.error_string}); remove it and run headrouter evaluate again"
         ) from error
+    return samples, rate
 
 
 def _varied(found: Results, name: str) -> bool:

@@ -58,7 +58,7 @@ def heatmap(found: Results, dark: bool) -> bytes:
         image = axes.imshow(rows, aspect="auto", cmap="viridis", vmin=0)
         axes.set_yticks(range(len(names)), map(one_line, names))
         for label, name in zip(axes.get_yticklabels(), names, strict=True):
-            label.set_color(GROUP_COLOURS.get(_group(found, name), "#8a8a8a"))
+            label.set_color(_colour(found, name))
         step = max(1, rows.shape[1] // 32)
         axes.set_xticks(range(0, rows.shape[1], step))
         axes.tick_params(length=0)
@@ -88,12 +88,14 @@ def plane(found: Results, dark: bool) -> bytes:
         axes = figure.subplots()
         for number, name in enumerate(dict.fromkeys(tasks)):
             mine = np.array(tasks) == name
+            across, up = places[mine].T
             axes.scatter(
-                *places[mine].T,
+                across,
+                up,
                 s=16,
                 alpha=0.75,
                 marker=_MARKERS[number % len(_MARKERS)],
-                color=GROUP_COLOURS.get(_group(found, name), "#8a8a8a"),
+                color=_colour(found, name),
                 linewidths=0,
                 label=one_line(name),
             )
@@ -124,5 +126,6 @@ def _selectivity(found: Results) -> tuple[list[str], np.ndarray]:
     return tasks, np.array([record["selectivity"] for record in found.items])
 
 
-def _group(found: Results, task: str) -> str | None:
-    return next(record["group"] for record in found.items if record["task"] == task)
+def _colour(found: Results, task: str) -> str:
+    group = next(record["group"] for record in found.items if record["task"] == task)
+    return GROUP_COLOURS.get(group, "#8a8a8a")

@@ -59,7 +59,9 @@ def kept_tokens(
     return draw(2.6 + 0.22 * len(masks), dark, paint)
 
 
-def masks_at(example: Mapping[str, Any], systems: Sequence[Sequence[Any]], ratio: float) -> dict:
+def masks_at(
+    example: Mapping[str, Any], systems: Sequence[Sequence[Any]], ratio: float
+) -> dict[str, np.ndarray]:
     """Return method -> what it kept at a ratio, bool [N_a]."""
     return {
         method: unpacked(mask, example["audio_tokens"])
