@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: What the tests that need a GPU import besides.
 _TESTS = ("pytest", "hypothesis")
+#: What folders of installed packages are called.
+_PLACES = ("site-packages", "dist-packages")
 
 
 def main(folder: Path, wheels: Path | None) -> int:
@@ -49,10 +51,6 @@ def make_environment(folder: Path) -> Path:
     lines = (f"import site; site.addsitedir({path!r})" for path in dict.fromkeys(seen))
     (own / "machine.pth").write_text("\n".join(lines) + "\n", "utf-8")
     return python
-
-
-#: What folders of installed packages are called.
-_PLACES = ("site-packages", "dist-packages")
 
 
 def requirements() -> list[str]:
