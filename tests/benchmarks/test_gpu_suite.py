@@ -75,7 +75,7 @@ def test_an_environment_sees_the_packages_of_the_python_that_makes_it(tmp_path: 
 
 def test_requirements_are_the_projects_and_the_tests_own() -> None:
     wanted = install.requirements()
-    assert {"torch>=2.6", "av>=14", "pytest>=8", "hypothesis>=6.100"} <= set(wanted)
+    assert {"torch>=2.11", "av>=14", "pytest>=8", "hypothesis>=6.100"} <= set(wanted)
     assert not [one for one in wanted if one.startswith(("ruff", "mypy"))]
 
 

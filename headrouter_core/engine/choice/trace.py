@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 
 import torch
 
-from headrouter_core.basics.arguments import whole
+from headrouter_core.basics.arguments import shown, whole
 from headrouter_core.engine.sessions.session import Session
 from headrouter_core.errors import UsageError
 
@@ -63,8 +63,10 @@ class Trace(Sequence[Entry]):
             on_entry: called with each entry, in the thread that ran its forward, kept or not.
 
         Raises:
-            UsageError: a limit that is no number of entries.
+            UsageError: a limit that is no number of entries, or nothing that can be called.
         """
+        if on_entry is not None and not callable(on_entry):
+            raise UsageError(f"on_entry is {shown(on_entry)}; it must take an entry, or be None")
         self._limit = TRACE_LIMIT if limit is None else whole("trace_limit", limit, 0)
         self._told = limit is not None
         self._on_entry = on_entry

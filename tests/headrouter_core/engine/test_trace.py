@@ -84,6 +84,14 @@ def test_what_a_callback_raises_comes_out_of_the_forward(model: Any) -> None:
         run(model, 4)
 
 
+def test_what_cannot_be_called_with_an_entry(model: Any) -> None:
+    with (
+        pytest.raises(UsageError, match="on_entry is 5"),
+        prune(model, Affinity(), 0.5, on_entry=5),
+    ):  # type: ignore[arg-type]
+        pass
+
+
 @pytest.mark.parametrize("limit", [-1, 2.5, "many", True])
 def test_limits_that_are_none(model: Any, limit: Any) -> None:
     with (
