@@ -48,6 +48,12 @@ def prune(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw spectrogram, importance and kept tokens."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="Write one page: hear it, and see the kept tokens stay lit."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -87,6 +93,7 @@ def prune(
             layer=layer,
             max_new_tokens=max_new_tokens,
             plot=plot,
+            page=page,
             output=output,
             force=force,
             device=device,

@@ -89,7 +89,7 @@ def run(
         show("More with --all (each head's ablation, every comparison), --page, --plot or --json")
     for path in (plot, page):
         if path is not None:
-            show(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+            show(f"Wrote {path}")
 
 
 def _everything(profile: Profile, title: str) -> Iterator[RenderableType | None]:

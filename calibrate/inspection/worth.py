@@ -32,6 +32,12 @@ def worth(profile: Profile) -> Iterator[str]:
     Whether it is better than uniform weights and than Frame, which pruning ratio is safe, what
     speaks against trusting that, and the differences with their intervals.
     """
+    yield from sentences(profile)
+    yield from table(profile.results)
+
+
+def sentences(profile: Profile) -> Iterator[str]:
+    """Yield the verdict in words."""
     results = profile.results
     if not results:
         yield "No verdict: the profile was not tried on samples that took no part in it."
@@ -46,7 +52,6 @@ def worth(profile: Profile) -> Iterator[str]:
         yield _safety(results)
     if doubt := _doubt(profile):
         yield f"Beware: {doubt}."
-    yield from _table(results)
 
 
 def safe_ratio(results: Mapping[str, Any]) -> float | None:
@@ -152,8 +157,10 @@ def _safety(results: Mapping[str, Any]) -> str:
     return f"No ratio is shown to be safe, that is, to raise NLL by less than {SAFE:g}."
 
 
-def _table(results: Mapping[str, Any]) -> Iterator[str]:
+def table(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each ratio: headrouter minus the others, with 95 % intervals."""
+    if not results:
+        return
     columns = {name: _compared(results, rival) for rival, name in _RIVALS.items()}
     columns[_UNPRUNED] = _rises(results)
     columns = {name: found for name, found in columns.items() if found}

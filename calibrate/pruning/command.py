@@ -170,6 +170,12 @@ def _deliver_one(request: Request, result: Result) -> None:
 
         write(request.plot, draw(result), force=request.force)
         say(f"wrote {request.plot}")
+    if request.page is not None:
+        from calibrate.pruning.page import render  # likewise
+
+        content = render(result)
+        write(request.page, content, force=request.force)
+        say(f"wrote {request.page} ({len(content) / 1e6:.1f} MB)")
     if request.as_json:
         show_json(to_json(result))
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 from calibrate.models.named import EMBEDDED
 from calibrate.sound.files.sources import STDIN
-from calibrate.terminal.outputs import claim, claim_plot
+from calibrate.terminal.outputs import claim, claim_page, claim_plot
 from headrouter_core.errors import UsageError
 from headrouter_core.scoring import exact_ratio
 from headrouter_core.selectors import get_selector
@@ -28,6 +29,7 @@ class Request:
     layer: int | None = None
     max_new_tokens: int = 256
     plot: Path | None = None
+    page: Path | None = None
     output: Path | None = None
     force: bool = False
     device: str = "auto"
@@ -51,12 +53,16 @@ class Request:
             )
         if self.audio.count(STDIN) > 1:
             raise UsageError("- is given twice, and standard input can be read once")
-        written = [path for path in (self.output, self.plot) if path is not None]
+        written = [path for path in (self.output, self.plot, self.page) if path is not None]
         if written and len(self.audio) > 1:
             raise UsageError(f"{written[0]} can hold one recording and {len(self.audio)} are given")
-        if len({path.resolve() for path in written}) < len(written):
-            raise UsageError(f"{written[0]} is given twice; --output and --plot are two files")
+        for earlier, later in itertools.combinations(written, 2):
+            if earlier.resolve() == later.resolve():
+                raise UsageError(
+                    f"{later} is given twice; --output, --plot and --page are files of their own"
+                )
         files = [Path(given) for given in self.audio if given != STDIN]
         inputs = [*files, *([Path(self.profile)] if self.profile else [])]
         claim(self.output, force=self.force, inputs=inputs)
         claim_plot(self.plot, force=self.force, inputs=inputs)
+        claim_page(self.page, force=self.force, inputs=inputs)

@@ -75,3 +75,9 @@ def _levels(encoding: str) -> str:
     except (UnicodeEncodeError, LookupError):
         return _ASCII
     return _BLOCKS
+
+
+def marks(seconds: float, most: int = 12) -> list[float]:
+    """Return the times of at most so many marks along a recording, even and in round numbers."""
+    step = next((step for step in _STEPS if seconds / step < most), seconds)
+    return [count * step for count in range(int(seconds / step) + 1)]

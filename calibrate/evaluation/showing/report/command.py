@@ -31,6 +31,6 @@ def run(path: Path, *, output: Path | None, force: bool) -> None:
     from calibrate.evaluation.showing.report.page import render  # matplotlib is slow to import
 
     with working("drawing"):
-        content = render(found, timing, examples, folder).encode("utf-8", "backslashreplace")
+        content = render(found, timing, examples, folder)
     write(output, content, force=force)
     show(f"Wrote {output} ({len(content) / 1e6:.1f} MB)")

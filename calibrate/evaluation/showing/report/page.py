@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.comparing.summary import FRAME
@@ -16,6 +13,7 @@ from calibrate.evaluation.showing import wording
 from calibrate.evaluation.showing.plots import examples_drawn, pictures
 from calibrate.evaluation.showing.report.listening import listening
 from calibrate.evaluation.showing.wording import MARKS, in_families, percent
+from calibrate.terminal.pages import data_uri, page
 
 #: Name of a picture -> what is said under it.
 _CAPTIONS = {
@@ -35,7 +33,7 @@ Context = dict[str, Any]
 
 def render(
     found: Results, timing: Mapping[str, Any], examples: Mapping[str, Any], folder: Folder
-) -> str:
+) -> bytes:
     """Return the page.
 
     Args:
@@ -47,18 +45,12 @@ def render(
     Raises:
         HeadRouterError: the sound of an example is missing or damaged.
     """
-    environment = Environment(
-        loader=PackageLoader("calibrate.evaluation.showing.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     light, dark = (pictures(found, timing, theme) for theme in (False, True))
     drawn = {name: _picture(name, light[name], dark[name]) for name in light}
     both = [examples_drawn(found, examples, folder, theme) for theme in (False, True)]
     themes = [{"light": png(a), "dark": png(b)} for a, b in zip(*both, strict=True)]
-    return environment.get_template("page.html").render(
+    return page(
+        "calibrate.evaluation.showing.report",
         title=wording.title(found),
         model=found.evaluation["model"]["id"],
         dataset=found.raw["dataset"],
@@ -79,7 +71,7 @@ def render(
 
 def png(content: bytes) -> str:
     """Return a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return data_uri("image/png", content)
 
 
 def _picture(name: str, light: bytes, dark: bytes) -> Context:
