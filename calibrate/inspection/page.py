@@ -11,7 +11,7 @@ from calibrate.inspection.verdicts import METHODS, verdicts
 from calibrate.inspection.worth import doubts, sentences, table
 from calibrate.terminal.pages import page
 from headrouter_core.profile.profile import Profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 #: Size of a drawing in its own units; the page stretches it.
 _WIDTH, _HIGH = 960, 160
@@ -33,7 +33,7 @@ def render(profile: Profile, name: str) -> bytes:
         width=_WIDTH,
         high=_HIGH,
         heads=list(_heads(profile)),
-        even=_HIGH * (1 - 1 / model.heads / float(profile.weights.max())),
+        even=_HIGH * (1 - 1 / model.heads / float(profile.vectors.max())),
         even_weight=1 / model.heads,
         spreads=_spreads(profile) if len(profile.tensors["calibration.spread"]) else None,
         bandwidth=profile.bandwidth,
@@ -45,9 +45,9 @@ def render(profile: Profile, name: str) -> bytes:
 
 def _heads(profile: Profile) -> Iterator[dict[str, Any]]:
     """Yield a row of bars for each vector: x, y, width and height, weight and head."""
-    full = float(profile.weights.max())
+    full = float(profile.vectors.max())
     step = _WIDTH / profile.model.heads
-    for name, weights in zip(GROUPS, profile.weights.tolist(), strict=True):
+    for name, weights in zip(VECTORS, profile.vectors.tolist(), strict=False):
         bars = [
             {"x": head * step, "high": _HIGH * weight / full, "head": head, "weight": weight}
             for head, weight in enumerate(weights)
@@ -106,7 +106,8 @@ def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
     yield (
         "Method",
         f"{recipe.selector}, prunes before layer {recipe.layer}; text tokens:"
-        f" {recipe.text_tokens}; prefilter exponent {recipe.prefilter_exponent:g}",
+        f" {recipe.text_tokens}; route: {recipe.route}; prefilter exponent"
+        f" {recipe.prefilter_exponent:g}",
     )
     yield "Weights from", f"{recipe.weights_rule}, strength {recipe.weights_strength:g} per nat"
     yield "Fingerprint", str(model.fingerprint or "none (weights cannot be compared)")

@@ -12,7 +12,7 @@ from rich.text import Text
 from calibrate.inspection.tables import COLOURS
 from calibrate.inspection.worth import worth
 from headrouter_core.profile.profile import Profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 #: Heads in one line, and bins of the spreads.
@@ -34,8 +34,8 @@ def _facts(profile: Profile, title: str) -> RenderableType:
     revision = f" @ {model.revision[:12]}" if model.revision else ""
     rows = {
         "model": f"{model.id}{revision}",
-        "method": f"{recipe.selector}, prunes before layer {recipe.layer} of {model.layers}, by"
-        f" {model.heads} heads; text tokens: {recipe.text_tokens}",
+        "method": f"{recipe.selector}, prunes before layer {recipe.layer} of {model.layers}",
+        "probe": f"{model.heads} heads; text tokens: {recipe.text_tokens}; route: {recipe.route}",
         "from": f"{samples} samples of {tasks} tasks, {profile.calibration['dtype']} on"
         f" {profile.calibration['device']}, headrouter {profile.version}",
     }
@@ -51,10 +51,10 @@ def _facts(profile: Profile, title: str) -> RenderableType:
 def _heads(profile: Profile) -> RenderableType:
     """Draw the weight of each head as a height: one line a vector, and 64 heads."""
     even = 1 / profile.model.heads
-    full = float(profile.weights.max())
+    full = float(profile.vectors.max())
     table = Table.grid(padding=(0, 2))
     shown = min(profile.model.heads, 2 * _HEADS)
-    for name, weights in zip(GROUPS, profile.weights.tolist(), strict=True):
+    for name, weights in zip(VECTORS, profile.vectors.tolist(), strict=False):
         for first in range(0, shown, _HEADS):
             line = "".join(_level(weight / full) for weight in weights[first : first + _HEADS])
             table.add_row("" if first else name, Text(line, style=COLOURS[name]))

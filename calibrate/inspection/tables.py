@@ -16,8 +16,8 @@ from headrouter_core.routing import GROUPS
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _LEVELS = " ▁▂▃▄▅▆▇█"
-#: One colour per group.
-COLOURS = {"semantic": "blue", "uniform": "grey50", "acoustic": "dark_orange"}
+#: One colour per vector.
+COLOURS = {"semantic": "blue", "uniform": "grey50", "acoustic": "dark_orange", "pooled": "green"}
 
 
 def facts_table(profile: Profile, title: str) -> RenderableType:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from calibrate.inspection.page import render
 from calibrate.inspection.screen import screen
 from calibrate.inspection.worth import SAFE, TELLING, safe_ratio, worth
 from calibrate.terminal.console import PlainConsole
@@ -124,6 +125,17 @@ def test_all_of_it_fits_a_screen():
     lines = console.export_text().splitlines()
     assert len(lines) <= 38  # a warning of the versions and what else there is come below
     assert max(map(len, lines)) <= 80
+
+
+def test_pooled_weights_are_shown_with_the_others():
+    shipped = load_profile("tiny-omni")
+    pooled = shipped.tensors["weights.uniform"].clone()
+    profile = replace(shipped, tensors={**shipped.tensors, "weights.pooled": pooled})
+    console = PlainConsole(width=80, record=True)
+    for part in screen(profile, "x"):
+        console.print(part, "")
+    assert "pooled    " in console.export_text()
+    assert render(profile, "x").count(b"<rect") == 4 * profile.model.heads
 
 
 @pytest.mark.parametrize(
