@@ -86,7 +86,7 @@ def run(
     else:
         # the verdict names what else speaks against it
         _show([*screen(profile, name), *_warned(_other_versions(profile))])
-        show("More with --all (each head's ablation, every comparison), --page, --plot or --json")
+        show("More: --all (every table), --page, --plot, --json")
     for path in (plot, page):
         if path is not None:
             show(f"Wrote {path}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +16,10 @@ from headrouter_core.profile.profile import Profile
 from headrouter_core.routing import GROUPS, VECTORS
 
 _LEVELS = "▁▂▃▄▅▆▇█"
-#: Heads in one line, and bins of the spreads.
-_HEADS, _BINS = 64, 44
+#: Heads in one line, and bins of the spreads where there is room.
+_HEADS, _BINS = 64, 36
+#: Columns beside the bins.
+_BESIDE = 42
 
 
 def screen(profile: Profile, title: str) -> Iterator[RenderableType]:
@@ -25,7 +28,7 @@ def screen(profile: Profile, title: str) -> Iterator[RenderableType]:
     yield "\n".join(worth(profile))
     yield _heads(profile)
     if len(profile.tensors["calibration.spread"]):
-        yield _spreads(profile)
+        yield _Spreads(profile)
 
 
 def _facts(profile: Profile, title: str) -> RenderableType:
@@ -40,7 +43,7 @@ def _facts(profile: Profile, title: str) -> RenderableType:
         f" {profile.calibration['device']}, headrouter {profile.version}",
     }
     table = Table.grid(padding=(0, 2))
-    table.add_column()
+    table.add_column(min_width=6)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for name, value in rows.items():
         table.add_row(name, value)
@@ -62,7 +65,17 @@ def _heads(profile: Profile) -> RenderableType:
     return Group(Text(heading, style="bold"), table)
 
 
-def _spreads(profile: Profile) -> RenderableType:
+@dataclass(frozen=True)
+class _Spreads:
+    """The spreads, as wide as there is room."""
+
+    profile: Profile
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _spreads(self.profile, max(12, min(_BINS, options.max_width - _BESIDE)))
+
+
+def _spreads(profile: Profile, bins: int) -> RenderableType:
     """Draw where each group's spreads lie, and the three Gaussians of the routing below."""
     spread = profile.tensors["calibration.spread"].numpy()
     groups = profile.calibration["groups"]
@@ -74,17 +87,17 @@ def _spreads(profile: Profile) -> RenderableType:
     for group in (GROUPS[0], GROUPS[2]):
         values = spread[of_sample == group]
         if len(values):
-            counts, _ = np.histogram(values, bins=_BINS, range=(low, high))
+            counts, _ = np.histogram(values, bins=bins, range=(low, high))
             line = "".join(_level(count / counts.max()) if count else "·" for count in counts)
             table.add_row(f"{group} samples", Text(line, style=COLOURS[group]), str(len(values)))
-    axis = np.linspace(low, high, _BINS)
+    axis = np.linspace(low, high, bins)
     intervals = profile.calibration.get("intervals", {})
     for name, center in zip(GROUPS, centers, strict=True):
         line = "".join(map(_level, np.exp(-((axis - center) ** 2) / (2 * sigma**2))))
         interval = intervals.get(f"centers.{name}")
         note = f"{center:.3f}" + ("" if interval is None else " [{:.3f}, {:.3f}]".format(*interval))
         table.add_row(f"{name} center", Text(line, style=COLOURS[name]), note)
-    table.add_row("", f"{low:<{_BINS // 2}.3f}{high:>{_BINS - _BINS // 2}.3f}", "")
+    table.add_row("", f"{low:<{bins // 2}.3f}{high:>{bins - bins // 2}.3f}", "")
     return Group(Text(f"Spread of the samples; bandwidth {sigma:.4f}", style="bold"), table)
 
 

@@ -117,14 +117,19 @@ def test_it_is_short_and_names_what_speaks_against_it(recipe, words, ratios):
     assert ("more ratios" in lines[-1]) == (ratios > 3)
 
 
-def test_all_of_it_fits_a_screen():
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_all_of_it_fits_a_screen(width):
     results = report({f"0.{n}": (BETTER, TIE, WORSE) for n in range(1, 10)})
-    console = PlainConsole(width=80, record=True)
+    console = PlainConsole(width=width, record=True)
     for part in screen(with_report(results), "a name that is longer than a screen is " * 4):
         console.print(part, "")
     lines = console.export_text().splitlines()
-    assert len(lines) <= 38  # a warning of the versions and what else there is come below
-    assert max(map(len, lines)) <= 80
+    if width >= 80:
+        assert len(lines) <= 38  # a warning of the versions and what else there is come below
+    assert max(map(len, lines)) <= width
+    drawn = [line for line in lines if " center " in line or " samples  " in line]
+    assert len(drawn) == 5
+    assert not any("…" in line for line in drawn)
 
 
 def test_pooled_weights_are_shown_with_the_others():
