@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def _spreads(profile: Profile) -> dict[str, Any]:
     return {"low": low, "high": high, "rows": rows, "curves": curves, "samples": len(spread)}
 
 
-def _methods(results: dict[str, Any]) -> list[str]:
+def _methods(results: Mapping[str, Any]) -> list[str]:
     """Return the methods of the report in the order in which they are shown elsewhere."""
     if not results:
         return []
