@@ -15,7 +15,7 @@ from calibrate.inspection.screen import screen
 from calibrate.inspection.verdicts import verdicts
 from calibrate.inspection.worth import doubts
 from calibrate.terminal.console import show, show_json
-from calibrate.terminal.outputs import claim_page, claim_plot
+from calibrate.terminal.outputs import claim
 from headrouter_core.basics.writing import write
 from headrouter_core.profile.profile import Profile
 from headrouter_core.profile.shipped import load_profile
@@ -67,8 +67,7 @@ def run(
 ) -> None:
     """The command: load, draw, and print as text or as one JSON object."""
     inputs = [Path(name)]
-    claim_plot(plot, force=force, inputs=inputs)
-    claim_page(page, force=force, inputs=inputs)
+    claim(plot=plot, page=page, force=force, inputs=inputs)
     profile = load_profile(name)
     if plot is not None:
         from calibrate.inspection.plot import draw

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calibrate.models.named import EMBEDDED
 from calibrate.sound.files.sources import STDIN
-from calibrate.terminal.outputs import claim, claim_page, claim_plot
+from calibrate.terminal.outputs import claim
 from headrouter_core.errors import UsageError
 from headrouter_core.scoring import exact_ratio
 from headrouter_core.selectors import get_selector
@@ -44,8 +44,6 @@ class Request:
         Raises:
             UsageError: an option out of range, or a file in the way.
         """
-        exact_ratio(self.ratio)
-        get_selector(self.method)
         if self.question is not None and not self.question.strip():
             raise UsageError(
                 "--question is empty, and a question needs an audio and a text; leave the option"
@@ -63,6 +61,6 @@ class Request:
                 )
         files = [Path(given) for given in self.audio if given != STDIN]
         inputs = [*files, *([Path(self.profile)] if self.profile else [])]
-        claim(self.output, force=self.force, inputs=inputs)
-        claim_plot(self.plot, force=self.force, inputs=inputs)
-        claim_page(self.page, force=self.force, inputs=inputs)
+        claim(self.output, plot=self.plot, page=self.page, force=self.force, inputs=inputs)
+        exact_ratio(self.ratio)
+        get_selector(self.method)
