@@ -21,12 +21,12 @@ def parts(clips: list[Clip], folds: int, report: float = 1 / 3) -> dict[int, lis
     strata: dict[tuple[str, str], dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
     for clip in clips:
         by_speaker = clip.kind in _BY_SPEAKER
-        named = clip.speaker if by_speaker else None
-        if by_speaker and not named:
+        named = clip.speaker if by_speaker else clip.source
+        if named is None:
             raise ValueError(f"{clip.file}: a {clip.kind} clip has to name its speaker")
         stratum = (clip.kind, "" if clip.kind == "german" else str(clip.gender))
         stratum = stratum if by_speaker else (clip.kind, clip.label)
-        strata[stratum][named or clip.source].append(clip)
+        strata[stratum][named].append(clip)
     result: dict[int, list[Clip]] = {fold: [] for fold in (-1, *range(folds))}
     for _, clusters in sorted(strata.items()):
         names = sorted(clusters, key=_digest)
