@@ -20,7 +20,7 @@ from headrouter_core.pruning.context import prune
 
 from ..guarded import fixture_model
 from ..probes import Affinity
-from .test_sessions import aside, logits, pruned
+from .threads import aside, logits, pruned
 
 model = fixture_model
 REFUSED = "answers opened a pruning context and was resumed by another thread or task"

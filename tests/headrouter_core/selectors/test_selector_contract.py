@@ -29,10 +29,10 @@ from headrouter_core.selectors.base import Selector
 from ..bundles import make_profile
 from ..exactness import TOLERANCE, shown_logits
 from ..masked import dropped_columns, error, masked
-from ..test_scoring import Watch
 from ..tiny_families import decoder_layers
 from ..tiny_models import AUDIO, batch, row, thinker
 from ..views import FIELDS, WIDTH, make_view
+from ..waiting import Watch
 
 PROFILE = make_profile()
 
