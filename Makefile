@@ -40,8 +40,8 @@ test: $(VENV)/.ready
 
 # left out: the engine on models (exactness, caches, masks, devices, threads), front ends with their
 # processors, calibration, whole commands, the wheel, benchmarks, integrations, documentation, writing
-QUICK := $(addprefix tests/headrouter_core/,test_scoring.py test_routing.py selectors profile/test_profile.py \
-		profile/test_bundle_integrity.py profile/test_hostile_profiles.py basics/test_precision.py \
+QUICK := $(addprefix tests/headrouter_core/,test_scoring.py test_counts.py test_routing.py selectors \
+		profile basics/test_precision.py \
 		engine/test_finite.py engine/test_trace.py pruning/test_misuse.py) \
 	$(addprefix tests/calibrate/,test_cli.py estimation/test_fitting.py estimation/test_samples.py \
 		models/test_frontend.py models/test_hub.py models/test_models.py sound/test_loudness.py \

@@ -19,8 +19,8 @@ import torch
 import transformers as tf
 
 from tests.calibrate.tiny_kits import KITS, WINDOW, Kit
-from tests.headrouter_core import tiny_families
-from tests.headrouter_core.tiny_families import _NoVision
+from tests.headrouter_core import tiny_builders, tiny_families, tiny_parts
+from tests.headrouter_core.tiny_builders import NoVision
 from tests.headrouter_core.tiny_models import AUDIO, BEGIN, END, EOS, PAD
 
 TURN, TURN_END = 93, 94
@@ -92,7 +92,7 @@ def without_vision() -> Iterator[None]:
 
     def from_config(part: Any, **kwargs: Any) -> Any:
         vision = type(part).__name__ == "Gemma3nVisionConfig"
-        return _NoVision() if vision else make(part, **kwargs)
+        return NoVision() if vision else make(part, **kwargs)
 
     with mock.patch.object(modeling_gemma3n.AutoModel, "from_config", from_config):
         yield
@@ -118,10 +118,10 @@ def make_model(name: str) -> Any:
     kit = KITS[name]
     wide = {"max_source_positions": 50 * WINDOW}
     with (
-        mock.patch.dict(tiny_families.WHISPER, wide),
+        mock.patch.dict(tiny_parts.WHISPER, wide),
         changed(kit) if kit.config else contextlib.nullcontext(),
     ):
-        model = tiny_families.BUILDERS[name]().eval()
+        model = tiny_builders.BUILDERS[name]().eval()
     model.generation_config.eos_token_id = [EOS, TURN_END]
     model.generation_config.pad_token_id = PAD
     return model
@@ -162,10 +162,10 @@ def save_voxtral(folder: Path) -> Path:
     decoder = {"vocab_size": len(special) + len(letters), "bos_token_id": 1, "eos_token_id": 2}
     # states are merged until they are as wide as the encoder's inner layers: four
     wide = {"max_source_positions": 1500, "encoder_ffn_dim": 128, "intermediate_size": 128}
-    encoder = {**tiny_families.WHISPER, **tiny_families.ENCODER, **wide}
+    encoder = {**tiny_parts.WHISPER, **tiny_parts.ENCODER, **wide}
     config = tf.VoxtralConfig(
         audio_config=encoder,
-        text_config=tiny_families.text("llama", **decoder, pad_token_id=11),
+        text_config=tiny_parts.text("llama", **decoder, pad_token_id=11),
         audio_token_id=special.index("[AUDIO]"),
     )
     tf.VoxtralForConditionalGeneration(config).save_pretrained(folder)
