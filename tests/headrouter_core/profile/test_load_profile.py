@@ -22,7 +22,7 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     (tmp_path / "elsewhere").mkdir()
     make_profile().save(tmp_path / "profiles" / "tiny-omni.safetensors")
-    monkeypatch.setattr(shipped, "_HERE", tmp_path / "package")
+    monkeypatch.setattr(shipped, "_PACKAGE", tmp_path / "package")
     monkeypatch.chdir(tmp_path / "elsewhere")
     return tmp_path
 
