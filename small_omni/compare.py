@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader
 
 from small_omni.adapter import PROJECTION, Places, trained
 from small_omni.assembly import Parts, assemble, towers
+from small_omni.parts.packages import WORK, add_wheels
 from small_omni.parts.reading import read_parts
 from small_omni.recipe.alignment import Frames, Words, align, listen
 from small_omni.recipe.stream import Shape, Stream
 from small_omni.recipe.trainee import Trainee
 from small_omni.recipe.updating import update
 from small_omni.recipe.validation import validate
-from small_omni.train import WORK, learning_rate
+from small_omni.train import learning_rate
 from tiny_omni.batches import Packer
 
 
@@ -108,7 +109,7 @@ def main() -> None:
     """Parse the command line, run the arms that are missing, write after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
+    add_wheels(parser)
     parser.add_argument("--arms", default="", help="names with ; between, default all")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--align", type=int, default=150)

@@ -7,7 +7,6 @@ Intervals are 95 % percentile bootstraps over whole speakers or clips.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import random
@@ -22,14 +21,13 @@ import transformers
 from calibrate.evaluation.scoring.answers import parse_choice
 from calibrate.models.named import Loaded, load
 from small_omni.assembly import assemble
-from small_omni.parts.packages import fetch_parts
+from small_omni.parts.packages import add_wheels, fetch_parts
 from small_omni.parts.reading import read_parts
 from small_omni.recipe.questions import LABELS, choice
 from small_omni.speech.texts import normalized
-from small_omni.train import WORK
 from tiny_omni import AUDIO_DIR
-from tiny_omni.clips import SPLITS, Bank, Clip
-from tiny_omni.evaluate import answer, measure
+from tiny_omni.clips import Bank, Clip
+from tiny_omni.evaluate import answer, measure, options
 from tiny_omni.questions import TASKS, pose
 
 #: Scene length in seconds -> questions per task; the first two as for tiny-omni.
@@ -153,13 +151,8 @@ def text_drift(loaded: Loaded, wheels: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Parse the command line, measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="folder of the model")
-    parser.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
-    parser.add_argument("--split", default="test", choices=SPLITS)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the questions")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser = options(__doc__, None)
+    add_wheels(parser)
     args = parser.parse_args()
     loaded = load(args.model, device=args.device)
     result: dict[str, Any] = {

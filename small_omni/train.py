@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from small_omni import adapter
 from small_omni.adapter import Places
 from small_omni.assembly import assemble
-from small_omni.parts.packages import fetch_parts
+from small_omni.parts.packages import WORK, add_wheels, fetch_parts
 from small_omni.parts.reading import read_parts
 from small_omni.recipe.alignment import Words, align, listen
 from small_omni.recipe.checkpoint import Run
@@ -34,8 +34,6 @@ from small_omni.recipe.trainee import Trainee
 from small_omni.recipe.updating import update
 from small_omni.recipe.validation import validate
 from tiny_omni.batches import Packer
-
-WORK = Path(".work/small_omni")
 
 
 def learning_rate(step: int, steps: int, peak: float, decay: float) -> float:
@@ -179,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--work", type=Path, default=WORK / "run", help="checkpoint, log, adapter")
-    options.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
+    add_wheels(options)
     options.add_argument("--speech", type=Path, default=WORK / "speech", help="synthetic speech")
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--seed", type=int, default=0)

@@ -72,15 +72,27 @@ def measure(
     return row
 
 
-def main() -> None:
-    """Parse the command line, measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(MODEL_DIR), help="folder of the model")
+def options(doc: str, model: str | None) -> argparse.ArgumentParser:
+    """The command line of what measures a model.
+
+    Args:
+        doc: of the module, which begins with what the command does.
+        model: the default; ``None``: one has to be named.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument(
+        "--model", default=model, required=model is None, help="folder of the model"
+    )
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the questions")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parse the command line, measure, print and write."""
+    args = options(__doc__, str(MODEL_DIR)).parse_args()
     loaded = load(args.model, device=args.device)
     bank = Bank.of(args.split)
     table: dict[str, dict[str, Any]] = {}

