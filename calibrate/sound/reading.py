@@ -154,9 +154,9 @@ def _decode(
                 mix.add(samples[:, first:last], rate)
                 heard += length / rate
                 if heard >= end:
-                    return heard, [*remarks, *sound.remarks(whole=False, complete=complete)]
-            sound.check_end(complete=complete)
-            remarks += sound.remarks(whole=True, complete=complete)
+                    return heard, [*remarks, *sound.account.remarks(whole=False, complete=complete)]
+            sound.account.check_end(complete=complete)
+            remarks += sound.account.remarks(whole=True, complete=complete)
     return heard, remarks
 
 
@@ -187,8 +187,9 @@ def _spans(source: Source) -> tuple[list[Span], bool]:
 
 def _check_stated(sound: Sound, name: str, offset: float, end: float, most: float) -> None:
     """Refuse what is too long by its header."""
-    if sound.stated is not None and min(sound.stated, end) - offset > most + _ROUNDED:
-        raise AudioError(too_long(name, sound.stated, most))
+    stated = sound.account.stated
+    if stated is not None and min(stated, end) - offset > most + _ROUNDED:
+        raise AudioError(too_long(name, stated, most))
 
 
 def _check_part(offset: float, duration: float | None) -> None:

@@ -8,7 +8,7 @@ from calibrate.models import asking
 
 
 @pytest.fixture(autouse=True)
-def fixture_quick(monkeypatch, tmp_path):
+def quick(monkeypatch, tmp_path):
     """One timed run, and a folder of one's own that holds no profile."""
     monkeypatch.setattr(asking, "RUNS", 1)
     (tmp_path / "here").mkdir()
@@ -16,7 +16,7 @@ def fixture_quick(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def fixture_run(thinker, profile_file):
+def run(thinker, profile_file):
     """Run ``headrouter prune`` on the small thinker with its profile."""
 
     def invoke(*arguments, model=thinker, profile=profile_file, tokens=4):

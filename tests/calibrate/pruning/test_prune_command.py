@@ -10,11 +10,10 @@ from calibrate.models import profiles
 from calibrate.pruning.command import EMBEDDED_QUESTION
 from calibrate.sound.reading import load_audio
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
-from tests.calibrate.pruning.small_model import fixture_quick, fixture_run
+from tests.calibrate.pruning import small_model
 from tiny_omni.questions import corpus
 
-quick = fixture_quick
-run = fixture_run
+quick, run = small_model.quick, small_model.run
 
 QUESTION = "Which digits are spoken?"
 PROMISED = {

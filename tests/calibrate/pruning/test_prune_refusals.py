@@ -7,10 +7,9 @@ import pytest
 import soundfile
 
 from headrouter_core.profile.profile import Profile
-from tests.calibrate.pruning.small_model import fixture_quick, fixture_run
+from tests.calibrate.pruning import small_model
 
-quick = fixture_quick
-run = fixture_run
+quick, run = small_model.quick, small_model.run
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from tests.calibrate.pruning.small_model import fixture_quick, fixture_run
+from tests.calibrate.pruning import small_model
 
-quick = fixture_quick
-run = fixture_run
+quick, run = small_model.quick, small_model.run
 
 
 def test_several_recordings(run, recordings):

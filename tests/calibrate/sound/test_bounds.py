@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from calibrate.sound.files.decoding import Sound
+from calibrate.sound.files.account import Account
 from calibrate.sound.files.sources import Source
 from calibrate.sound.reading import LONGEST, load_audio, read
 from calibrate.terminal.errors import AudioError
@@ -187,8 +187,8 @@ def test_a_part_of_a_wav_is_gone_to(tmp_path, monkeypatch, kind, subtype, rate):
     soundfile.write(path, noise, rate, subtype, format=kind)
     whole = read(path, rate).samples
     blocks = []
-    follow = Sound._follow
-    monkeypatch.setattr(Sound, "_follow", lambda self, f: (blocks.append(f), follow(self, f)))
+    follow = Account.follow
+    monkeypatch.setattr(Account, "follow", lambda self, f: (blocks.append(f), follow(self, f)))
     for offset in (12.0, 12.3456, 19.9):
         part = read(path, rate, offset=offset, duration=0.05).samples
         assert np.array_equal(part, whole[round(offset * rate) :][: len(part)])

@@ -19,10 +19,11 @@ from headrouter_core.pruning.context import prune
 from ..guarded import ONE, fixture_model, hook_count
 from ..probes import Affinity
 from ..tiny_models import batch
-from .threads import GREEDY, aside, fixture_silence, logits, pruned
+from . import threads
+from .threads import GREEDY, aside, logits, pruned
 
 model = fixture_model
-silence = fixture_silence
+silence = threads.silence
 
 
 # --- what runs elsewhere for a context

@@ -19,10 +19,11 @@ from headrouter_core.pruning.context import prune
 from ..guarded import ONE, fixture_model, hook_count, not_opened
 from ..probes import Affinity, Scattered
 from ..tiny_models import batch, row, thinker
-from .threads import GREEDY, aside, fixture_silence, logits, pruned
+from . import threads
+from .threads import GREEDY, aside, logits, pruned
 
 model = fixture_model
-silence = fixture_silence
+silence = threads.silence
 OTHER = [row("s", 9, "why")]
 
 

@@ -20,7 +20,7 @@ GREEDY = {"max_new_tokens": 3, "do_sample": False}
 
 
 @pytest.fixture(autouse=True)
-def fixture_silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield
