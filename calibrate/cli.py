@@ -16,6 +16,7 @@ from calibrate.commands.calibrate import calibrate
 from calibrate.commands.evaluate import evaluate
 from calibrate.commands.families import families
 from calibrate.commands.inspect import inspect
+from calibrate.commands.plan import plan
 from calibrate.commands.prune import prune
 from calibrate.commands.report import report
 from calibrate.terminal.exits import SETTINGS, guarded
@@ -31,8 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (calibrate, inspect, prune, evaluate, report, families):
-    app.command()(guarded(command, models=command in (calibrate, prune, evaluate)))
+for command in (calibrate, inspect, prune, evaluate, report, plan, families):
+    app.command()(guarded(command, models=command in (calibrate, prune, evaluate, plan)))
 
 
 def _show_version(wanted: bool) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from calibrate.terminal.errors import ModelError
 
-#: All that loading needs: no pickles, no other frameworks' weights, no pictures.
-_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
+#: All that a front end needs, and all weights that are loaded: no pickles, no pictures.
+_FILES, _WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safetensors"]
 
 
-def fetch(repository: str, revision: str | None = None, *, code: bool = False) -> Path:
+def fetch(
+    repository: str, revision: str | None = None, *, code: bool = False, weights: bool = True
+) -> Path:
     """Return a snapshot of a Hub repository, downloading what the cache lacks.
 
     The snapshot's folder is named by its commit.
@@ -19,6 +21,7 @@ def fetch(repository: str, revision: str | None = None, *, code: bool = False) -
         repository: ``user/repo``.
         revision: branch, tag or commit.
         code: fetch Python files too, for ``trust_remote_code``.
+        weights: fetch these too.
 
     Raises:
         ModelError: no such repository or revision, no access, or no connection.
@@ -26,7 +29,7 @@ def fetch(repository: str, revision: str | None = None, *, code: bool = False) -
     # imported here: most models are local, and the client is slow to import
     from huggingface_hub import errors, snapshot_download
 
-    patterns = _FILES + (["*.py"] if code else [])
+    patterns = _FILES + (_WEIGHTS if weights else []) + (["*.py"] if code else [])
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except errors.HFValidationError as error:

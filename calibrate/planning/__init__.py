@@ -1,0 +1,1 @@
+"""What ``headrouter plan`` does: say what will be heard and what it costs, before it runs."""
