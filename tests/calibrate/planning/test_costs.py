@@ -21,6 +21,8 @@ TEXT, TOKENS, KEPT, LAYER = 10, 30, 15, 2
 #: Where the count is not exact: Gemma 3n merges several states a token beside its layers, and masks
 #: of pruned sliding windows are made by a product.
 TOLERANCES = {"gemma3n": 0.03, "gemma4_unified": 0.01}
+#: Rotary phases, which older transformers make by a product; the newest count is equal.
+ROTARY = 2e-4
 
 
 def costs_of(model):
@@ -46,7 +48,7 @@ def test_operations_and_cache_are_those_of_real_runs(name):
     for pruned, kept in ((False, TOKENS), (True, KEPT)):
         columns = costs.columns(TEXT + TOKENS, TEXT + kept, LAYER)
         flops, cache = counted(model, costs, pruned)
-        assert costs.flops(columns) == pytest.approx(flops, rel=TOLERANCES.get(name, 0))
+        assert costs.flops(columns) == pytest.approx(flops, rel=TOLERANCES.get(name, ROTARY))
         assert costs.cache_bytes(columns) == cache
 
 
@@ -62,7 +64,8 @@ def test_operations_of_qwen2_5_omni_and_of_its_encoder():
         model(**inputs)
     found = counter.get_flop_counts()
     (tower,) = [sum(flops.values()) for name, flops in found.items() if name.endswith("tower")]
-    assert counter.get_total_flops() - tower == costs.flops([length] * len(costs.layers))
+    decoder = counter.get_total_flops() - tower
+    assert costs.flops([length] * len(costs.layers)) == pytest.approx(decoder, rel=ROTARY)
     # 100 tokens are 4 s; the projection behind the encoder's layers, 32 x 64, is left out
     assert encoder.flops(4.0) == tower - 2 * 100 * 32 * 64
 
