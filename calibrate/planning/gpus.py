@@ -29,7 +29,8 @@ class Gpu:
         return flops / (self.tflops * 1e12 * UTILISATION) / 3600
 
 
-#: Without sparsity: data sheets that state the rate with sparsity are halved.
+#: Without sparsity: data sheets that state the rate with sparsity are halved. Written down from
+#: memory of these sheets; ``--tflops`` is there for who has one at hand.
 GPUS = {
     gpu.name: gpu
     for gpu in (

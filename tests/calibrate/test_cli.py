@@ -1,14 +1,12 @@
 import importlib.metadata
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-import calibrate
 from calibrate.cli import app
 from calibrate.terminal import exits
 from calibrate.terminal.errors import AudioError, MissingAudioError, ModelError, SomeFailedError
@@ -193,14 +191,15 @@ def test_inspect_passes_its_options_on(command, tmp_path):
         "profile": "a.safetensors",
         "as_json": True,
         "plot": tmp_path / "p.png",
+        "page": None,
+        "everything": False,
         "force": False,
     }
 
 
 def test_calibrate_passes_its_options_on(monkeypatch):
     called = {}
-    stand_in = types.SimpleNamespace(run=lambda **options: called.update(options))
-    monkeypatch.setattr(calibrate, "calibration", stand_in, raising=False)
+    monkeypatch.setattr("calibrate.estimation.command.run", lambda **o: called.update(o))
     assert invoke("calibrate").exit_code == 0
     assert called == {
         "model": "tiny-omni",
