@@ -143,7 +143,7 @@ def works(blueprint: Blueprint, data: str, found: Sequence[Work | str], gpu: Gpu
     """Return what the commands take on a set; where one cannot run, a text says why."""
     dtype = str(blueprint.dtype).removeprefix("torch.")
     done = [work for work in found if isinstance(work, Work)]
-    lines = [f"{one_line(data)} with {blueprint.name} ({dtype})", ""]
+    lines = [*wrapped(f"{one_line(data)} with {blueprint.name} ({dtype})"), ""]
     head = f"on {gpu.name}" if gpu else "(--gpu)"
     lines.append(
         f"{'':10} {'items':>7} {'passes':>7} {'kept sets':>10} {'PFLOP':>10} {'answers':>9}"

@@ -119,7 +119,7 @@ class Returning:
         (lambda kept, k, n: Selection(kept, [0.5] * n), "as importance"),
         (lambda kept, k, n: Selection(kept, spread=0.1), "as spread 0.1"),
         (lambda kept, k, n: Selection(kept, spread=torch.ones(1)), "as spread"),
-        (lambda kept, k, n: Selection(kept, mixing=torch.ones(4)), "as mixing"),
+        (lambda kept, k, n: Selection(kept, mixing=torch.ones(5)), "as mixing"),
         (lambda kept, k, n: Selection(kept, states=torch.ones(k, 1)), "as states"),
         (lambda kept, k, n: Selection(kept, states=torch.ones(k)), "as states"),
         (lambda kept, k, n: Selection(kept, states=torch.ones(k, 64).long()), "as states"),
