@@ -19,21 +19,12 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.reporting.command import command_line
 from benchmarks.subjects.shapes import SECTIONS, SHAPES
-from calibrate.terminal.console import plain_messages, say
-from calibrate.terminal.exits import exit_code
 
 RESULTS = Path(__file__).parent / "results"
 
-app = typer.Typer(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
-
-@app.command()
 def prefill(
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")
@@ -67,16 +58,12 @@ def prefill(
     """Measure prefill, memory and decoding of a Qwen2.5-Omni thinker, pruned and not."""
     # torch is loaded here: --help does not need it
     from benchmarks.reporting import report
-    from headrouter_core.errors import HeadRouterError
 
     options = report.Options(device, shape, seconds, ratios, sections, repeats, seed)
-    try:
-        with plain_messages():
-            report.run(options, output or RESULTS / f"prefill_{shape}.json")
-    except HeadRouterError as error:
-        say(str(error), "error")
-        raise typer.Exit(exit_code(error)) from error
+    report.run(options, output or RESULTS / f"prefill_{shape}.json")
 
+
+app = command_line(prefill)
 
 if __name__ == "__main__":
     app()

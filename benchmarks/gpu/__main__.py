@@ -12,16 +12,9 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.reporting.command import command_line
 from benchmarks.subjects.shapes import SHAPES
 from calibrate.terminal.console import say
-from calibrate.terminal.exits import guarded
-
-app = typer.Typer(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 
 def gpu(
@@ -56,7 +49,7 @@ def gpu(
         raise typer.Exit(1)
 
 
-app.command()(guarded(gpu, models=True))
+app = command_line(gpu)
 
 if __name__ == "__main__":
     app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,13 @@ def folder(name: str) -> Path:
     if not name:
         raise typer.BadParameter("the name is empty; give a folder, . for this one")
     return Path(name)
+
+
+def recordings(names: Iterable[str]) -> tuple[Path | str, ...]:
+    """Return what recordings are read from; ``./-`` is a file, which a Path does not know."""
+    from calibrate.sound.files.sources import STDIN
+
+    return tuple(name if name == STDIN else Path(name) for name in names)
 
 
 Model = Annotated[

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from calibrate.commands.options import AsJson, Dtype, Model, Revision, TrustRemoteCode
+from calibrate.commands.options import AsJson, Dtype, Model, Revision, TrustRemoteCode, recordings
 
 
 def plan(
@@ -67,11 +66,10 @@ def plan(
     """Say what a model will hear, and what it costs, before any weights are loaded."""
     from calibrate.planning import command
     from calibrate.planning.request import Request
-    from calibrate.sound.files.sources import STDIN
 
     command.run(
         Request(
-            audio=tuple(name if name == STDIN else Path(name) for name in audio or ()),
+            audio=recordings(audio or ()),
             data=data,
             model=model,
             revision=revision,

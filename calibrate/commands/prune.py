@@ -17,6 +17,7 @@ from calibrate.commands.options import (
     Revision,
     Seed,
     TrustRemoteCode,
+    recordings,
 )
 
 
@@ -78,12 +79,10 @@ def prune(
     """Ask a question with most audio tokens removed, and without."""
     from calibrate.pruning import command
     from calibrate.pruning.request import Request
-    from calibrate.sound.files.sources import STDIN
 
     command.run(
         Request(
-            # "./-" is a file, which a Path does not know any more
-            audio=tuple(name if name == STDIN else Path(name) for name in audio),
+            audio=recordings(audio),
             ratio=ratio,
             question=question,
             model=model,

@@ -171,11 +171,15 @@ def _parse(entries: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_once)
+    return json.loads(text, object_pairs_hook=unique_keys)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of pairs; of a key that stands twice it could not be told which one holds."""
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object of pairs, as ``object_pairs_hook`` of :func:`json.loads`.
+
+    Raises:
+        ValueError: a key stands twice, so that it could not be told which one holds.
+    """
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from headrouter_core.errors import UsageError
+from headrouter_core.profile.bundle import unique_keys
 
 GROUPS = ("semantic", "acoustic")
 _AUDIO_KEYS = ("audio_filepath", "file_name")
@@ -132,7 +133,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            entry = json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
+            entry = json.loads(line, object_pairs_hook=unique_keys, parse_constant=_no_number)
             if "\\ud" in line.lower():
                 json.dumps(entry, ensure_ascii=False).encode()  # halves of characters
         except (ValueError, RecursionError) as error:
@@ -154,15 +155,6 @@ def _texts(path: Path) -> Iterator[str]:
                 yield text.removeprefix("\ufeff") if number == 1 else text
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise ValueError(f"the key {key!r} stands twice")
-        fields[key] = value
-    return fields
 
 
 def _no_number(text: str) -> NoReturn:

@@ -184,6 +184,15 @@ class FrontEnd(abc.ABC):
                 f" of {self.seconds_per_token * 1000:g} ms"
             )
 
+    def check_length(self, tokens: int) -> None:
+        """Raise ``UsageError`` unless the model takes so many tokens of audio and text."""
+        most = self.tokenizer.model_max_length
+        if tokens > most:
+            raise UsageError(
+                f"audio and text make {tokens} tokens and this model takes at most {most}; shorten"
+                " one of them"
+            )
+
     def check_conversation(
         self, audios: Sequence[np.ndarray], prompt: str, system: str | None, answer: str | None
     ) -> None:

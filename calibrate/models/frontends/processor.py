@@ -117,12 +117,7 @@ class ProcessorFrontEnd(FrontEnd):
         self._check_count(made["input_ids"], self.token_counts([len(audio) for audio in audios]))
         if answer is not None:
             made = _appended(made, self.answer_ids(answer))
-        length, most = made["input_ids"].shape[1], self.tokenizer.model_max_length
-        if length > most:
-            raise UsageError(
-                f"audio and text make {length} tokens and this model takes at most {most}; shorten"
-                " one of them"
-            )
+        self.check_length(made["input_ids"].shape[1])
         return made
 
     def converse(

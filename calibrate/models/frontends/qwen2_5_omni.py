@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.terminal.errors import ModelError
-from headrouter_core.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,11 +95,7 @@ class Qwen25OmniFrontEnd(FrontEnd):
         ids = self.tokenizer(self._text(audios, prompt, system))["input_ids"]
         if answer is not None:
             ids = ids + self.answer_ids(answer)
-        if len(ids) > self.tokenizer.model_max_length:
-            raise UsageError(
-                f"audio and text make {len(ids)} tokens and this model takes at most"
-                f" {self.tokenizer.model_max_length}; shorten one of them"
-            )
+        self.check_length(len(ids))
         row = torch.tensor([ids])
         inputs = {
             "input_ids": row,
