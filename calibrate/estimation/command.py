@@ -141,7 +141,9 @@ def _save(profile: Profile, output: Path, *, force: bool) -> None:
         raise HeadRouterError(
             f"{failed}; the profile was calibrated and is in {path}: move it to where it belongs"
         ) from failed
-    raise failed
+    raise HeadRouterError(
+        f"{failed}; nor is there any other place that takes the calibrated profile"
+    ) from failed
 
 
 def _other_lengths(seed: int) -> list[Sample]:

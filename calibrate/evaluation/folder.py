@@ -46,6 +46,7 @@ class Folder:
             there = next(place for place in self.path.parents if os.path.exists(place))
             if not os.path.isdir(there):
                 raise UsageError(f"cannot make the folder {self.path}: {there} is a file")
+            self._check_names(there)
             writing.check(there / self.results.name, force=True)
             return
         for path in (self.journal, self.results, self.timing, self.examples):
@@ -53,6 +54,18 @@ class Folder:
         for path in (self.sounds, self.plots, self.judge):
             if path.exists() and not path.is_dir():
                 raise UsageError(f"{path} is a file, and results need a folder of that name")
+
+    def _check_names(self, there: Path) -> None:
+        """Refuse names that no folder in ``there`` can have, such as one of 300 characters."""
+        names = (there / name for name in self.path.relative_to(there).parts)
+        for path in (self.path, *names):
+            try:
+                os.lstat(path)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                cause = getattr(error, "strerror", None) or error
+                raise UsageError(f"cannot make the folder {self.path}: {cause}") from error
 
     def make(self) -> None:
         """Make the folder, if it is not there.

@@ -23,6 +23,7 @@ except ImportError:  # Windows, where a file that is open cannot be removed anyw
     fcntl = None  # type: ignore[assignment]
 
 _PREFIX, _SUFFIX = ".headrouter-", ".tmp"
+_TRIED = 1 << 20  # bytes; more than profiles, results and most pictures have
 
 
 def write(path: Path, content: bytes, *, force: bool = False) -> None:
@@ -38,6 +39,7 @@ def write(path: Path, content: bytes, *, force: bool = False) -> None:
     try:
         with _temporary(target.parent) as (file, partial):
             _fill(file, content)
+            os.fsync(file.fileno())
             if target.exists():
                 partial.chmod(stat.S_IMODE(target.stat().st_mode))
             if fcntl is None:
@@ -58,12 +60,12 @@ def check(path: Path, *, force: bool = False) -> None:
 
     Raises:
         UsageError: a folder, something else that is no file, an existing file without ``force``, or
-            a place where no file can be made.
+            a place where no file of a megabyte can be made: a full disk, a quota, a limit.
     """
     target = _checked(path, force)
     try:
-        with _temporary(target.parent):
-            pass
+        with _temporary(target.parent) as (file, _):
+            _fill(file, bytes(_TRIED))
     except OSError as error:
         raise _impossible(path, error) from error
 
@@ -142,7 +144,6 @@ def _fill(file: io.FileIO, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
-    os.fsync(file.fileno())
 
 
 def _name(partial: Path, target: Path) -> None:

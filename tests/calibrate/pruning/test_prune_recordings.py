@@ -53,6 +53,15 @@ def test_standard_input_is_read_once(run):
     assert "- is given twice" in done.stderr
 
 
+def test_a_file_called_dash_is_not_standard_input(run, tmp_path):
+    noise(tmp_path / "noise.wav").rename(tmp_path / "-")
+    done = run("./-", input=DEMO.read_bytes())
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["seconds_audio"] == 1.0
+    assert found["file"] == "./-"
+
+
 @pytest.mark.parametrize("question", ["", " \n"])
 def test_an_empty_question_is_not_the_default_one(run, question):
     done = run(DEMO, "--question", question)

@@ -123,6 +123,26 @@ def test_a_folder_that_takes_no_files_is_found_out_before(tmp_path):
         write(Path("/proc/x"), b"")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits on the size of files")
+def test_too_little_room_is_found_out_before(tmp_path):
+    code = """
+import resource, sys
+from pathlib import Path
+from headrouter_core.basics.writing import check
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    check(Path(sys.argv[1]))
+except Exception as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "profile")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout == (
+        f"{tmp_path / 'profile'} cannot be written: File too large; choose another place\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_asking_leaves_nothing_and_changes_nothing(tmp_path):
     (tmp_path / "old").write_text("old")
     check(tmp_path / "old", force=True)

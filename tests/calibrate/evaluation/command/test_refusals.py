@@ -80,15 +80,29 @@ def test_what_cannot_be_is_said_at_once(tmp_path, options, message):
     assert not output.exists()
 
 
-@pytest.mark.parametrize("folder", ["file/results", "file", "file/a/b"])
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("folder", "cause"),
+    [
+        ("file/results", "file is"),
+        ("file", "file is"),
+        ("file/a/b", "file is"),
+        (LONG, "File name too long"),
+        (f"new/{LONG}/results", "File name too long"),
+        ("/".join(["new"] * 2000), "File name too long"),
+    ],
+)
 def test_a_folder_that_cannot_be_is_refused_before_scenes_are_composed(
-    tmp_path, monkeypatch, folder
+    tmp_path, monkeypatch, folder, cause
 ):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("calibrate.evaluation.command.read_data", None)
     done = CliRunner().invoke(app, ["evaluate", "--output", str(tmp_path / folder)])
     assert done.exit_code == 2, done.stderr
-    assert f"{tmp_path / 'file'} is" in " ".join(done.stderr.split())
+    assert cause in " ".join(done.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_method_that_breaks_its_contract_stops_everything(
