@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Frame,
         HeadRouter,
         Random,
+        Segments,
         Segmentwise,
         get_selector,
     )
@@ -68,6 +69,7 @@ __all__ = [
     "PruningError",
     "Random",
     "Recipe",
+    "Segments",
     "Segmentwise",
     "Selection",
     "SelectionError",

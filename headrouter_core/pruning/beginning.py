@@ -37,7 +37,10 @@ class Beginning:
     def __init__(self, anatomy: Anatomy, selector: Selector, prefill: Prefill, layer: int) -> None:
         self._anatomy = anatomy
         self._decoder = find_decoder(anatomy.root)
-        self._hooks = watch(anatomy.attentions[layer - 1], selector.needs, lambda: prefill.capture)
+        self._hooks: dict[Place, Hook] = {}
+        if layer:
+            probed = anatomy.attentions[layer - 1]
+            self._hooks |= watch(probed, selector.needs, lambda: prefill.capture)
         self._layer = layer
         self._length = prefill.real.shape[1]
 
@@ -69,6 +72,8 @@ class Beginning:
             self.embeds = Parameters(module).read(args, kwargs)["hidden_states"]
 
     def _enter_pruned(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        if not self._layer:
+            self._enter_first(module, args, kwargs)  # which is this one: it has one hook
         self.entered = Parameters(module).read(args, kwargs)["hidden_states"]
         check_length(self.entered.shape[-2], self._length)
         raise _Reached

@@ -38,7 +38,7 @@ from headrouter_core.families.calls import CACHE_NAMES
 from headrouter_core.pruning import audios
 from headrouter_core.pruning.beginning import Beginning
 from headrouter_core.pruning.context import check_profile, default_layer
-from headrouter_core.selectors.base import Selection, Selector
+from headrouter_core.selectors.base import Need, Selection, Selector
 
 
 class PrunedInputs(dict[str, torch.Tensor]):
@@ -95,7 +95,8 @@ def prune_inputs(
         selector: the method that chooses which audio tokens to keep.
         ratio: fraction of each row's audio tokens to remove, in [0, 1), at its decimal value; a
             list holds one a row.
-        layer: M; the profile's, else 2. Only the selection depends on it.
+        layer: M; the profile's, else 2. Only the selection depends on it. With 0 no layer runs, and
+            selectors that read states alone, or nothing, are given those that enter the first.
         keep: instead of a ratio, how many audio tokens of each row to keep, at least 1; all of them
             where a row has fewer. A list holds one a row.
         per_audio: give each audio of a prompt its row's ratio or number of tokens for itself, and
@@ -125,7 +126,7 @@ def prune_inputs(
     check_selector(selector)
     anatomy = families.locate(model)
     layer = default_layer(selector) if layer is None else layer
-    anatomy.check_layer(layer)
+    _check_layer(anatomy, selector, layer)
     check_profile(model, selector, layer, force)
     _check_embeddable(anatomy)
     if any(inputs.get(name) is not None for name in CACHE_NAMES):
@@ -187,6 +188,17 @@ def _gathered(
         "attention_mask": compaction.columns.padding().long().to(device),
         "position_ids": compaction.gather(given.to(device)[..., None])[..., 0],
     }
+
+
+def _check_layer(anatomy: Anatomy, selector: Selector, layer: int) -> None:
+    """Raise unless ``selector`` can choose from what enters ``layer``."""
+    if whole("layer", layer) != 0:
+        anatomy.check_layer(layer)
+    elif selector.needs & ~Need.HIDDEN_STATES:
+        raise UsageError(
+            f"layer 0 has none before it to probe, and {selector.name} reads queries or keys;"
+            " choose layer 1 or later, or a selector that reads states alone, such as Segments"
+        )
 
 
 def _check_embeddable(anatomy: Anatomy) -> None:

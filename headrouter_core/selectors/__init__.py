@@ -14,6 +14,7 @@ from headrouter_core.selectors.rivals.energy import Energy
 from headrouter_core.selectors.rivals.fastv import FastV
 from headrouter_core.selectors.rivals.random import Random
 from headrouter_core.selectors.rivals.segmentwise import Segmentwise
+from headrouter_core.selectors.segments import Segments
 
 __all__ = [
     "DART",
@@ -28,6 +29,7 @@ __all__ = [
     "Need",
     "Random",
     "Registered",
+    "Segments",
     "Segmentwise",
     "Selection",
     "Selector",
@@ -41,6 +43,7 @@ SELECTORS: dict[str, type[Registered]] = {
     for kind in (
         HeadRouter,
         AdaptiveSegments,
+        Segments,
         Frame,
         Random,
         FastV,

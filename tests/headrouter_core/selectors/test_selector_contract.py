@@ -21,6 +21,7 @@ from headrouter_core.selectors import (
     Frame,
     HeadRouter,
     Random,
+    Segments,
     Segmentwise,
     get_selector,
 )
@@ -59,6 +60,9 @@ def make_selectors(profile=PROFILE, audios=(10,)):
         AdaptiveSegments(profile),
         AdaptiveSegments(profile, route="acoustic", sharpness=0, merge=1),
         AdaptiveSegments(profile, sharpness=1, merge=0, text_tokens="after"),
+        Segments(),
+        Segments(change=0, merge=1),
+        Segments(merge=0),
         Energy([loudness(n) for n in audios]),
     ]
 
@@ -178,7 +182,8 @@ def test_the_registry_knows_each_selector_by_its_name():
 
 def test_an_unknown_name_lists_the_known_ones():
     known = "adaptive_segments, affinity_merge, dart, energy, fastv, frame, headrouter, random"
-    with pytest.raises(UsageError, match=f"'fastvv'; known are {known}, segmentwise$"):
+    known += ", segments, segmentwise"
+    with pytest.raises(UsageError, match=f"'fastvv'; known are {known}$"):
         get_selector("fastvv")
 
 
