@@ -12,13 +12,14 @@ from typing import Annotated
 
 import typer
 
-from calibrate.commands.calibrate import calibrate
-from calibrate.commands.evaluate import evaluate
-from calibrate.commands.families import families
-from calibrate.commands.inspect import inspect
-from calibrate.commands.plan import plan
-from calibrate.commands.prune import prune
-from calibrate.commands.report import report
+from calibrate.commands.calibrate import Calibrate
+from calibrate.commands.evaluate import Evaluate
+from calibrate.commands.families import Families
+from calibrate.commands.inspect import Inspect
+from calibrate.commands.options import spread_out
+from calibrate.commands.plan import Plan
+from calibrate.commands.prune import Prune
+from calibrate.commands.report import Report
 from calibrate.terminal.exits import SETTINGS, guarded
 from calibrate.terminal.process import run
 
@@ -32,8 +33,60 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def calibrate(request: Calibrate) -> None:
+    """Estimate a model's profile from about ten samples a category."""
+    from calibrate.estimation.command import run
+
+    run(request)
+
+
+def inspect(request: Inspect) -> None:
+    """Show what a profile holds and how it came about."""
+    from calibrate.inspection.contents import run
+
+    run(request)
+
+
+def prune(request: Prune) -> None:
+    """Ask a question with most audio tokens removed, and without."""
+    from calibrate.pruning.command import run
+
+    run(request)
+
+
+def evaluate(request: Evaluate) -> None:
+    """Compare methods on questions with known answers; killed, it goes on where it was."""
+    from calibrate.evaluation.command import run
+
+    run(request)
+
+
+def report(request: Report) -> None:
+    """Make one page of an evaluation: tables, plots and examples to listen to."""
+    from calibrate.evaluation.showing.report.command import run
+
+    run(request)
+
+
+def plan(request: Plan) -> None:
+    """Say what a model will hear, and what it costs, before any weights are loaded."""
+    from calibrate.planning.command import run
+
+    run(request)
+
+
+def families(request: Families) -> None:
+    """List the models that can be pruned, and what is known of each."""
+    from calibrate.inspection.family_list import run
+
+    run(request)
+
+
 for command in (calibrate, inspect, prune, evaluate, report, plan, families):
-    app.command()(guarded(command, models=command in (calibrate, prune, evaluate, plan)))
+    models = command in (calibrate, prune, evaluate, plan)
+    app.command()(guarded(spread_out(command), models=models))
 
 
 def _show_version(wanted: bool) -> None:

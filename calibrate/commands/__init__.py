@@ -1,1 +1,1 @@
-"""The commands' options; what a command does is imported when it runs."""
+"""What each command can be asked: its options, as the dataclass that it is given."""

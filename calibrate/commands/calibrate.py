@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,60 +20,41 @@ from calibrate.commands.options import (
 )
 
 
-def calibrate(
-    model: Model = "tiny-omni",
-    revision: Revision = None,
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """What ``headrouter calibrate`` is asked."""
+
+    model: Model = "tiny-omni"
+    revision: Revision = None
     data: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
             help="JSONL manifest, or folder with metadata.csv or .jsonl; default: shipped scenes.",
         ),
-    ] = None,
+    ] = None
     per_category: Annotated[
         int,
         typer.Option(min=1, max=10**5, metavar="N", help="Samples a category to estimate on."),
-    ] = 10,
+    ] = 10
     ratios: Annotated[
         str, typer.Option(metavar="R,R", help="Pruning ratios of the head ablation.")
-    ] = "0.6,0.9",
-    layer: Layer = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    seed: Seed = 0,
+    ] = "0.6,0.9"
+    layer: Layer = None
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    seed: Seed = 0
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use at most N samples in all.")
-    ] = None,
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Default: ./<model>.safetensors."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False
     stability: Annotated[
         bool,
         typer.Option("--stability", help="Also measure how stable the result is (much slower)."),
-    ] = False,
-    as_json: AsJson = False,
-    trust_remote_code: TrustRemoteCode = False,
-) -> None:
-    """Estimate a model's profile from about ten samples a category."""
-    from calibrate.estimation import command
-    from calibrate.terminal.ratios import parse_ratios
-
-    command.run(
-        model=model,
-        revision=revision,
-        data=data,
-        per_category=per_category,
-        ratios=parse_ratios(ratios),
-        layer=layer,
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        limit=limit,
-        output=output,
-        force=force,
-        stability=stability,
-        as_json=as_json,
-        trust_remote_code=trust_remote_code,
-    )
+    ] = False
+    as_json: AsJson = False
+    trust_remote_code: TrustRemoteCode = False

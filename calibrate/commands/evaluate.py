@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,10 @@ from calibrate.commands.options import (
 )
 
 
-def evaluate(
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """What ``headrouter evaluate`` is asked."""
+
     output: Annotated[
         Path,
         typer.Option(
@@ -31,9 +35,9 @@ def evaluate(
             parser=folder,
             help="Folder of the results; made if it is not there.",
         ),
-    ],
-    model: Model = "tiny-omni",
-    revision: Revision = None,
+    ]
+    model: Model = "tiny-omni"
+    revision: Revision = None
     data: Annotated[
         str,
         typer.Option(
@@ -41,45 +45,45 @@ def evaluate(
             help="scenes (the shipped ones), audiomarathon:DIR, mmau-pro:DIR, a JSONL manifest,"
             " or a folder with metadata.csv or .jsonl.",
         ),
-    ] = "scenes",
+    ] = "scenes"
     seconds: Annotated[
         float | None,
         typer.Option(metavar="S", help="Length of the scenes, 4 to 30; default: 10."),
-    ] = None,
+    ] = None
     per_task: Annotated[
         int | None,
         typer.Option(min=1, max=10**5, metavar="N", help="Scenes a task; default: 20."),
-    ] = None,
+    ] = None
     split: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Clips of the scenes: test (default), calibration, …"),
-    ] = None,
+    ] = None
     methods: Annotated[
         str,
         typer.Option(metavar="M,M", help="Names, or all; an unknown name lists them."),
-    ] = "all",
-    ratios: Annotated[str, typer.Option(metavar="R,R", help="Pruning ratios.")] = "0.3,0.6,0.9",
-    profile: ProfileName = None,
-    layer: Layer = None,
+    ] = "all"
+    ratios: Annotated[str, typer.Option(metavar="R,R", help="Pruning ratios.")] = "0.3,0.6,0.9"
+    profile: ProfileName = None
+    layer: Layer = None
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Ask at most N items, tasks in turn.")
-    ] = None,
+    ] = None
     shard: Annotated[
         str | None,
         typer.Option(
             metavar="K/N",
             help="Ask every N-th item only, beside other processes; then run without it.",
         ),
-    ] = None,
+    ] = None
     timed: Annotated[
         int,
         typer.Option(
             min=0, metavar="N", help="Items on which each method is timed alone; 0: none."
         ),
-    ] = 3,
+    ] = 3
     examples: Annotated[
         int, typer.Option(min=0, metavar="N", help="Items kept with their sound for the report.")
-    ] = 4,
+    ] = 4
     force: Annotated[
         bool,
         typer.Option(
@@ -87,40 +91,9 @@ def evaluate(
             help="Begin anew in the folder of another evaluation; use a profile that does not fit"
             " the model.",
         ),
-    ] = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
-    trust_remote_code: TrustRemoteCode = False,
-) -> None:
-    """Compare methods on questions with known answers; killed, it goes on where it was."""
-    from calibrate.evaluation import command
-    from calibrate.evaluation.asking.request import Request
-    from calibrate.terminal.ratios import parse_ratios
-
-    command.run(
-        Request(
-            output=output,
-            model=model,
-            revision=revision,
-            data=data,
-            seconds=seconds,
-            per_task=per_task,
-            split=split,
-            methods=methods,
-            ratios=parse_ratios(ratios),
-            profile=profile,
-            layer=layer,
-            limit=limit,
-            shard=shard,
-            timed=timed,
-            examples=examples,
-            force=force,
-            device=device,
-            dtype=dtype,
-            seed=seed,
-            as_json=as_json,
-            trust_remote_code=trust_remote_code,
-        )
-    )
+    ] = False
+    device: Device = "auto"
+    dtype: Dtype = "auto"
+    seed: Seed = 0
+    as_json: AsJson = False
+    trust_remote_code: TrustRemoteCode = False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from calibrate.commands.options import AsJson
 
 
-def families(as_json: AsJson = False) -> None:
-    """List the models that can be pruned, and what is known of each."""
-    from calibrate.inspection import family_list
+@dataclass(frozen=True, kw_only=True)
+class Families:
+    """What ``headrouter families`` is asked."""
 
-    family_list.run(as_json=as_json)
+    as_json: AsJson = False

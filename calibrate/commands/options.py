@@ -1,10 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how a command takes its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,11 +19,28 @@ def folder(name: str) -> Path:
     return Path(name)
 
 
-def recordings(names: Iterable[str]) -> tuple[Path | str, ...]:
-    """Return what recordings are read from; ``./-`` is a file, which a Path does not know."""
-    from calibrate.sound.files.sources import STDIN
+def spread_out(command: Callable[[Any], None]) -> Callable[..., None]:
+    """Return a command that takes each field of its one argument, a dataclass, for typer to see."""
+    (options,) = (hint for name, hint in get_type_hints(command).items() if name != "return")
+    hints = get_type_hints(options, include_extras=True)
+    empty = inspect.Parameter.empty
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=empty if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(options)
+    ]
 
-    return tuple(name if name == STDIN else Path(name) for name in names)
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(options(**given))
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = hints
+    return run
 
 
 Model = Annotated[

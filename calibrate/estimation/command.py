@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from calibrate.commands.calibrate import Calibrate
 from calibrate.estimation.calibration import HALF_OF_SPLIT, calibrate
 from calibrate.estimation.report.stability import LENGTHS
 from calibrate.estimation.samples.sample import (
@@ -20,11 +21,12 @@ from calibrate.estimation.samples.usable import audible, check_samples, limited
 from calibrate.inspection import contents
 from calibrate.inspection.worth import safe_ratio, worth
 from calibrate.models import named
-from calibrate.terminal.console import STDERR, say, show, show_json, warned
+from calibrate.models.loading import load_asked
+from calibrate.terminal.console import STDERR, show, show_json, warned
 from calibrate.terminal.errors import SomeFailedError
 from calibrate.terminal.outputs import claim
 from calibrate.terminal.progress import Progress
-from calibrate.terminal.ratios import check_ratios
+from calibrate.terminal.ratios import check_ratios, parse_ratios
 from headrouter_core.errors import HeadRouterError, UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.pruning.context import DEFAULT_LAYER
@@ -33,28 +35,13 @@ from headrouter_core.pruning.context import DEFAULT_LAYER
 _ALL = 10**9
 
 
-def run(
-    *,
-    model: str,
-    revision: str | None,
-    data: Path | None,
-    per_category: int,
-    ratios: tuple[float, ...],
-    layer: int | None,
-    device: str,
-    dtype: str,
-    seed: int,
-    limit: int | None,
-    output: Path | None,
-    force: bool,
-    stability: bool,
-    as_json: bool,
-    trust_remote_code: bool,
-) -> None:
+def run(request: Calibrate) -> None:
     """The command: check everything cheap first, calibrate, write, and show what came out."""
+    ratios = parse_ratios(request.ratios)
     check_ratios(ratios)
-    output = output or Path(f"{named.source(model).name}.safetensors")
-    claim(output, force=force, inputs=[data] if data else [])
+    data, seed = request.data, request.seed
+    output = request.output or Path(f"{named.source(request.model).name}.safetensors")
+    claim(output, force=request.force, inputs=[data] if data else [])
 
     unheard: dict[str, str] = {}
 
@@ -63,38 +50,36 @@ def run(
             return shipped_samples(count, seed=number)
         return audible(manifest_samples(data, count, seed=number), loaded.frontend, unheard)
 
+    sizes = (request.per_category, HALF_OF_SPLIT)
     if data is not None:  # what is wrong with the manifest is said before a model is loaded
-        check_samples(limited(manifest_samples(data, per_category, seed=seed), limit))
-    sizes = (per_category, HALF_OF_SPLIT)
-    if stability and data is not None:
-        sizes = _sizes(per_category, manifest_samples(data, _ALL, seed=seed), data)
-    loaded = named.load(
-        model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-    )
-    for reason in loaded.reasons:
-        say(reason)
-    samples = limited(draw(per_category, seed), limit)
+        manifest = manifest_samples(data, request.per_category, seed=seed)
+        check_samples(limited(manifest, request.limit))
+        if request.stability:
+            everything = manifest_samples(data, _ALL, seed=seed)
+            sizes = _sizes(request.per_category, everything, data)
+    loaded = load_asked(request)
+    samples = limited(draw(request.per_category, seed), request.limit)
     check_samples(samples)
     others = [] if data else _other_lengths(seed)
     with Progress(STDERR) as progress:
         profile = calibrate(
             loaded,
             samples,
-            layer=layer or DEFAULT_LAYER,
+            layer=request.layer or DEFAULT_LAYER,
             ratios=ratios,
             seed=seed,
             progress=progress,
             other_lengths=others,
-            again=draw if stability else None,
+            again=draw if request.stability else None,
             sizes=sizes,
         )
-    _save(profile, output, force=force)
-    if as_json:
+    _save(profile, output, force=request.force)
+    if request.as_json:
         failed = [{"id": name, "error": error} for name, error in unheard.items()]
         found = {"output": str(output), "failed": failed, "warnings": warned()}
         show_json({**found, **contents.to_json(profile)})
     else:
-        show("\n".join(_outcome(profile, output, model)))
+        show("\n".join(_outcome(profile, output, request.model)))
     if unheard:
         raise SomeFailedError(
             f"{len(unheard)} recordings of {data} could not be used, and the profile"

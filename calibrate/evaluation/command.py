@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
+from calibrate.commands.evaluate import Evaluate
 from calibrate.estimation.samples.lengths import check_answers
-from calibrate.evaluation.asking.methods import Method
-from calibrate.evaluation.asking.request import Request
+from calibrate.evaluation.asking.methods import Method, parse_methods
 from calibrate.evaluation.asking.run import Plan
 from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS
@@ -22,12 +23,13 @@ from calibrate.models.profiles import check_fit, find_profile
 from calibrate.terminal.console import STDERR, say, show, show_json, warned, working
 from calibrate.terminal.errors import SomeFailedError
 from calibrate.terminal.progress import Progress
-from headrouter_core.errors import ProfileError
+from calibrate.terminal.ratios import check_ratios, parse_ratios
+from headrouter_core.errors import ProfileError, UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.pruning.context import DEFAULT_LAYER
 
 
-def run(request: Request) -> None:
+def run(request: Evaluate) -> None:
     """Do what the command line asks.
 
     Raises:
@@ -38,7 +40,9 @@ def run(request: Request) -> None:
         HeadRouterError: no item at all could be asked.
         SomeFailedError: some could not, or are missing in the data.
     """
-    methods, shard, folder = request.compared(), request.shard_of(), Folder(request.output)
+    ratios, methods = parse_ratios(request.ratios), tuple(parse_methods(request.methods))
+    check_ratios(ratios)
+    shard, folder = _shard(request), Folder(request.output)
     folder.check(force=request.force)
     dataset = limited(
         read_data(
@@ -48,7 +52,7 @@ def run(request: Request) -> None:
     )
     profile = _profile(request, methods)
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
-    plan = Plan(methods, request.ratios, layer, request.seed, profile)
+    plan = Plan(methods, ratios, layer, request.seed, profile)
     folder.make()
     loaded = load_asked(request)
     check_fit(loaded, layer, profile, force=request.force)
@@ -69,6 +73,21 @@ def run(request: Request) -> None:
         )
 
 
+def _shard(request: Evaluate) -> tuple[int, int] | None:
+    """Return which shard is asked for, and of how many.
+
+    Raises:
+        UsageError: not K/N with 1 <= K <= N.
+    """
+    if request.shard is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", request.shard)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"--shard {request.shard} is not K/N with K from 1 to N, such as 1/2")
+    return number, count
+
+
 def _references(dataset: Dataset) -> Iterator[tuple[str, str, int | None]]:
     """Yield where each text stands whose likelihood is asked for, the text, and its longest length.
 
@@ -84,7 +103,7 @@ def _references(dataset: Dataset) -> Iterator[tuple[str, str, int | None]]:
             yield item.where or item.id, text, most
 
 
-def _stages(request: Request, stages: Stages) -> tuple[Results, Stored]:
+def _stages(request: Evaluate, stages: Stages) -> tuple[Results, Stored]:
     """Ask, time, keep examples and draw; what was done before is not done again."""
     folder = stages.folder
     try:
@@ -102,7 +121,7 @@ def _stages(request: Request, stages: Stages) -> tuple[Results, Stored]:
     return found, costs
 
 
-def _profile(request: Request, methods: Sequence[Method]) -> Profile | None:
+def _profile(request: Evaluate, methods: Sequence[Method]) -> Profile | None:
     if not any(method.takes_profile for method in methods):
         if request.profile is not None:
             say(f"no method here takes a profile; {request.profile} is ignored", "warning")
@@ -116,7 +135,7 @@ def _profile(request: Request, methods: Sequence[Method]) -> Profile | None:
         raise ProfileError(f"{error}; or compare those that need none: --methods {free}") from error
 
 
-def _show(request: Request, found: Results, costs: Stored) -> None:
+def _show(request: Evaluate, found: Results, costs: Stored) -> None:
     if request.as_json:
         show_json({**found.summary, "timing": costs, "warnings": warned()})
     else:

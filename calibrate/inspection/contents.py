@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from calibrate.commands.inspect import Inspect
 from calibrate.inspection import tables
 from calibrate.inspection.screen import screen
 from calibrate.inspection.verdicts import verdicts
@@ -62,12 +63,10 @@ def _other_versions(profile: Profile) -> list[str]:
     return found
 
 
-def run(
-    name: str, *, everything: bool, plot: Path | None, page: Path | None, force: bool, as_json: bool
-) -> None:
+def run(request: Inspect) -> None:
     """The command: load, draw, and print as text or as one JSON object."""
-    inputs = [Path(name)]
-    claim(plot=plot, page=page, force=force, inputs=inputs)
+    name, plot, page, force = request.profile, request.plot, request.page, request.force
+    claim(plot=plot, page=page, force=force, inputs=[Path(name)])
     profile = load_profile(name)
     if plot is not None:
         from calibrate.inspection.plot import draw
@@ -77,10 +76,10 @@ def run(
         from calibrate.inspection.page import render
 
         write(page, render(profile, name), force=force)
-    if as_json:
+    if request.as_json:
         show_json(to_json(profile))
         return
-    if everything:
+    if request.everything:
         _show([*_everything(profile, name), *_warned(warnings(profile))])
     else:
         # the verdict names what else speaks against it

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from calibrate.commands.families import Families
 from calibrate.models.frontends.base import FRONT_ENDS, FrontEnd, front_end
 from calibrate.terminal.console import show, show_json
 from headrouter_core.families import FAMILIES, Family
@@ -21,10 +22,10 @@ without can be pruned in your own code only. Lacks: install this package first. 
 exact on tiny random models of every family, and inputs were tested on such models: """
 
 
-def run(*, as_json: bool) -> None:
+def run(request: Families) -> None:
     """Print the list."""
     facts = [to_json(family) for family in FAMILIES]
-    if as_json:
+    if request.as_json:
         show_json({"families": facts})
         return
     ways = list(dict.fromkeys(fact["inputs"]["tested"] for fact in facts if fact["inputs"]))

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from calibrate.commands.plan import Plan
+from calibrate.commands.prune import Prune
 from calibrate.planning import endpoint, screen
 from calibrate.planning.blueprint import Blueprint, draw
-from calibrate.planning.gpus import UTILISATION, Gpu
+from calibrate.planning.gpus import UTILISATION, Gpu, find_gpu
 from calibrate.planning.hearing import listen, read_prompt
 from calibrate.planning.lengths import Prefill, Prefills
-from calibrate.planning.request import Request
 from calibrate.planning.work import Pricing, Work, calibration, evaluation
-from calibrate.sound.files.sources import opened
+from calibrate.sound.files.sources import STDIN, opened
 from calibrate.sound.reading import LONGEST, read
 from calibrate.terminal.console import say, show, show_json, warned, working
 from calibrate.terminal.errors import AudioError, SomeFailedError
 from calibrate.terminal.exits import describe as describe_error
+from calibrate.terminal.ratios import check_ratios
 from headrouter_core.errors import HeadRouterError, UsageError
 
-#: What ``headrouter prune`` removes unless it is told otherwise.
-RATIO = 0.6
+#: The question whose tokens are counted, unless one is given.
+QUESTION = "Transcribe the audio."
 
 
-def run(request: Request) -> None:
+def run(request: Plan) -> None:
     """Do what the command line asks.
 
     Raises:
@@ -33,7 +37,7 @@ def run(request: Request) -> None:
         SomeFailedError: that happened to some of several recordings.
         EndpointError: the server cannot be asked, or does not count the whole recording.
     """
-    gpu = request.check()
+    gpu = _check(request)
     if request.endpoint is not None:
         endpoint.address(request.endpoint)
     with working(f"drawing {request.model}"):
@@ -50,14 +54,39 @@ def run(request: Request) -> None:
         _plan_recordings(request, blueprint, gpu)
 
 
-def _plan_recordings(request: Request, blueprint: Blueprint, gpu: Gpu | None) -> None:
-    prompt = read_prompt(blueprint, request.asked)
-    ratio = RATIO if request.ratio is None else request.ratio
+def _check(request: Plan) -> Gpu | None:
+    """Refuse what can be refused before anything is read; return the GPU that is named.
+
+    Raises:
+        UsageError: nothing to plan for, an option out of range, or options that exclude others.
+    """
+    audio = request.audio or []
+    if request.ratio is not None:
+        check_ratios([request.ratio])
+    if bool(audio) == (request.data is not None):
+        raise UsageError("give recordings, or what to calibrate or evaluate on: --data WHAT")
+    if request.endpoint is not None and len(audio) != 1:
+        raise UsageError(f"--endpoint is asked about one recording, and {len(audio)} are given")
+    if request.endpoint is None and request.endpoint_model is not None:
+        raise UsageError("--endpoint-model is for --endpoint URL, which is not given")
+    if not (math.isfinite(request.timeout) and request.timeout > 0):
+        raise UsageError(f"--timeout is {request.timeout:g}; give seconds, more than 0")
+    if request.question is not None and not request.question.strip():
+        raise UsageError("--question is empty; leave it out to plan for the default one")
+    if audio.count(STDIN) > 1:
+        raise UsageError("- is given twice, and standard input can be read once")
+    return find_gpu(request.gpu, request.tflops)
+
+
+def _plan_recordings(request: Plan, blueprint: Blueprint, gpu: Gpu | None) -> None:
+    prompt = read_prompt(blueprint, _question(request))
+    ratio = Prune.ratio if request.ratio is None else request.ratio
     takes = Prefills(blueprint, prompt, ratio, request.layer)
     failed: list[dict[str, str]] = []
     found: list[Prefill] = []
     counted: endpoint.Counted | None = None
-    for given in request.audio:
+    given_audio = request.audio or []
+    for given in given_audio:
         # a pipe is read once, and may be asked about too
         try:
             with opened(given) as source:
@@ -66,10 +95,10 @@ def _plan_recordings(request: Request, blueprint: Blueprint, gpu: Gpu | None) ->
                     audio = read(source, blueprint.frontend.sample_rate, max_seconds=LONGEST)
                     counted = _ask(request, blueprint, audio.samples)
         except AudioError as error:
-            if len(request.audio) == 1:
+            if len(given_audio) == 1:
                 raise
             say(describe_error(error), "error")
-            failed.append({"file": str(given), "error": describe_error(error)})
+            failed.append({"file": str(Path(given)), "error": describe_error(error)})
     if request.as_json:
         facts = _facts(request, blueprint, gpu, ratio)
         show_json(
@@ -86,13 +115,17 @@ def _plan_recordings(request: Request, blueprint: Blueprint, gpu: Gpu | None) ->
         said = [] if counted is None else [*screen.wrapped(counted.told()), ""]
         show("\n".join([*said, screen.prefills(blueprint, found, takes.shown(), gpu)]))
     if failed:
-        what = f"{len(failed)} of {len(request.audio)} recordings could not be read"
+        what = f"{len(failed)} of {len(given_audio)} recordings could not be read"
         raise (SomeFailedError if found else HeadRouterError)(what)
     if counted is not None and counted.verdict != "whole":
         raise endpoint.EndpointError(counted.told())
 
 
-def _ask(request: Request, blueprint: Blueprint, samples: Any) -> endpoint.Counted:
+def _question(request: Plan) -> str:
+    return QUESTION if request.question is None else request.question
+
+
+def _ask(request: Plan, blueprint: Blueprint, samples: Any) -> endpoint.Counted:
     assert request.endpoint is not None
     with working(f"asking {request.endpoint}"):
         return endpoint.compare(
@@ -100,7 +133,7 @@ def _ask(request: Request, blueprint: Blueprint, samples: Any) -> endpoint.Count
             request.endpoint_model or blueprint.id,
             blueprint.frontend,
             samples,
-            request.asked,
+            _question(request),
             request.timeout,
         )
 
@@ -111,7 +144,7 @@ def _recording(prefill: Prefill, gpu: Gpu | None) -> dict[str, Any]:
     return facts | {"prefill": prefill.to_json()}
 
 
-def _plan_set(request: Request, data: str, blueprint: Blueprint, gpu: Gpu | None) -> None:
+def _plan_set(request: Plan, data: str, blueprint: Blueprint, gpu: Gpu | None) -> None:
     pricing = Pricing(blueprint, request.layer)
     found: list[Work | str] = []
     commands: Sequence[tuple[str, Callable[[Pricing, str, float | None], Work]]]
@@ -143,7 +176,7 @@ def _plan_set(request: Request, data: str, blueprint: Blueprint, gpu: Gpu | None
 
 
 def _facts(
-    request: Request, blueprint: Blueprint, gpu: Gpu | None, ratio: float | None
+    request: Plan, blueprint: Blueprint, gpu: Gpu | None, ratio: float | None
 ) -> dict[str, Any]:
     longest = blueprint.frontend.max_seconds
     return {

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calibrate.commands.calibrate import Calibrate
+from calibrate.commands.evaluate import Evaluate
 from calibrate.estimation.ablation import head_variants
 from calibrate.estimation.choosing.choices import EXPONENTS, TEXTS
 from calibrate.estimation.choosing.fitting import BANDWIDTH_FACTORS
@@ -20,7 +22,6 @@ from calibrate.estimation.choosing.segmenting import ROUTES
 from calibrate.estimation.samples.sample import Sample, manifest_samples, shipped_samples
 from calibrate.estimation.samples.usable import check_samples, limited
 from calibrate.evaluation.asking.methods import METHODS as COMPARED
-from calibrate.evaluation.asking.request import Request as Evaluation
 from calibrate.evaluation.datasets.sources import SCENES, in_turn, read_data
 from calibrate.evaluation.scoring.items import JUDGED, TRANSCRIPT, Dataset, Item
 from calibrate.inspection.verdicts import METHODS as REPORTED
@@ -30,13 +31,12 @@ from calibrate.planning.encoder import Encoder
 from calibrate.planning.hearing import Heard, read_prompt, weigh
 from calibrate.sound.reading import SAMPLE_RATE
 from calibrate.terminal.errors import AudioError
+from calibrate.terminal.ratios import parse_ratios
 from headrouter_core.errors import UsageError
 from headrouter_core.scoring import keep_count
 
 #: How many items' lengths are read.
 MEASURED = 24
-#: What ``headrouter calibrate`` does unless it is told otherwise.
-PER_CATEGORY, CALIBRATION_RATIOS = 10, (0.6, 0.9)
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,11 @@ def calibration(pricing: Pricing, data: str, ratio: float | None) -> Work:
     Raises:
         UsageError: it could not be calibrated on.
     """
-    ratios = CALIBRATION_RATIOS if ratio is None else (ratio,)
+    ratios = parse_ratios(Calibrate.ratios) if ratio is None else (ratio,)
     if data == SCENES:
-        samples = shipped_samples(PER_CATEGORY)
+        samples = shipped_samples(Calibrate.per_category)
     else:
-        samples = manifest_samples(Path(data), PER_CATEGORY)
+        samples = manifest_samples(Path(data), Calibrate.per_category)
     check_samples(samples)
     frontend = pricing.blueprint.frontend
     asked, unfit = [], []
@@ -175,7 +175,7 @@ def evaluation(pricing: Pricing, data: str, ratio: float | None) -> Work:
     Raises:
         UsageError: no such set, or one that cannot be read.
     """
-    ratios = Evaluation.ratios if ratio is None else (ratio,)
+    ratios = parse_ratios(Evaluate.ratios) if ratio is None else (ratio,)
     dataset: Dataset = read_data(data)
     if not dataset.items:
         raise UsageError(f"{data} holds no item that could be asked")

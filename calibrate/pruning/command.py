@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from calibrate.commands.prune import Prune
 from calibrate.models import named
 from calibrate.models.asking import answer, prefill_seconds
 from calibrate.models.frontends.base import FrontEnd
@@ -18,19 +20,20 @@ from calibrate.models.loading import load_asked
 from calibrate.models.named import Loaded
 from calibrate.models.profiles import check_fit, find_profile
 from calibrate.models.selecting import build_selector, takes_profile
-from calibrate.pruning.request import Request
 from calibrate.pruning.result import Result, to_bytes, to_json
 from calibrate.pruning.text import describe
-from calibrate.sound.files.sources import Source, opened
+from calibrate.sound.files.sources import STDIN, Source, opened
 from calibrate.sound.reading import Recording, probe, read
 from calibrate.terminal.console import say, show, show_json, working
 from calibrate.terminal.errors import AudioError, ModelError, SomeFailedError
 from calibrate.terminal.exits import describe as describe_error
+from calibrate.terminal.outputs import claim
 from headrouter_core import prune
 from headrouter_core.basics.writing import write
 from headrouter_core.errors import HeadRouterError, NonFiniteError, UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.pruning.context import DEFAULT_LAYER
+from headrouter_core.scoring import exact_ratio
 from headrouter_core.selectors import Selector, get_selector
 
 QUESTION = "Transcribe the audio."
@@ -63,7 +66,7 @@ class Method:
         )
 
 
-def run(request: Request) -> None:
+def run(request: Prune) -> None:
     """Do what the command line asks.
 
     Raises:
@@ -74,7 +77,7 @@ def run(request: Request) -> None:
         NonFiniteError: the model's logits are NaN or infinite.
         SomeFailedError: that happened to some of several recordings.
     """
-    request.check()
+    _check(request)
     method = _method(request)
     if len(request.audio) > 1:
         _deliver_many(request, method, _load(request, method))
@@ -88,8 +91,36 @@ def run(request: Request) -> None:
     _deliver_one(request, _prune(request, method, loaded, path, heard[0]))
 
 
+def _check(request: Prune) -> None:
+    """Refuse what can be refused before anything is loaded.
+
+    Raises:
+        UsageError: an option out of range, or a file in the way.
+    """
+    if request.question is not None and not request.question.strip():
+        raise UsageError(
+            "--question is empty, and a question needs an audio and a text; leave the option"
+            " out to ask the default one"
+        )
+    if request.audio.count(STDIN) > 1:
+        raise UsageError("- is given twice, and standard input can be read once")
+    written = [path for path in (request.output, request.plot, request.page) if path is not None]
+    if written and len(request.audio) > 1:
+        raise UsageError(f"{written[0]} can hold one recording and {len(request.audio)} are given")
+    for earlier, later in itertools.combinations(written, 2):
+        if earlier.resolve() == later.resolve():
+            raise UsageError(
+                f"{later} is given twice; --output, --plot and --page are files of their own"
+            )
+    files = [Path(given) for given in request.audio if given != STDIN]
+    inputs = [*files, *([Path(request.profile)] if request.profile else [])]
+    claim(request.output, plot=request.plot, page=request.page, force=request.force, inputs=inputs)
+    exact_ratio(request.ratio)
+    get_selector(request.method)
+
+
 def _load(
-    request: Request, method: Method, ready: Callable[[FrontEnd], None] | None = None
+    request: Prune, method: Method, ready: Callable[[FrontEnd], None] | None = None
 ) -> Loaded:
     loaded = load_asked(request, ready)
     check_fit(loaded, method.layer, method.profile, force=request.force)
@@ -98,7 +129,7 @@ def _load(
     return loaded
 
 
-def _method(request: Request) -> Method:
+def _method(request: Prune) -> Method:
     kind = get_selector(request.method)
     profile = None
     if takes_profile(kind):
@@ -118,7 +149,7 @@ def _read(source: Source, frontend: FrontEnd) -> Recording:
 
 
 def _prune(
-    request: Request, method: Method, loaded: Loaded, given: Path | str, recording: Recording
+    request: Prune, method: Method, loaded: Loaded, given: str, recording: Recording
 ) -> Result:
     """Ask about one recording, with and without pruning."""
     path, samples = Path(given), recording.samples
@@ -161,7 +192,7 @@ def _prune(
     )
 
 
-def _deliver_one(request: Request, result: Result) -> None:
+def _deliver_one(request: Prune, result: Result) -> None:
     if request.output is not None:
         write(request.output, to_bytes(result), force=request.force)
         say(f"wrote {request.output}")
@@ -182,7 +213,7 @@ def _deliver_one(request: Request, result: Result) -> None:
         show(describe(result))
 
 
-def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
+def _deliver_many(request: Prune, method: Method, loaded: Loaded) -> None:
     """Go on after a recording that fails; say at the end how many did."""
     done: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
@@ -197,7 +228,7 @@ def _deliver_many(request: Request, method: Method, loaded: Loaded) -> None:
             if isinstance(error, NonFiniteError) and error.weight is not None:
                 raise  # of the model: likewise
             say(describe_error(error), "error")
-            failed.append({"file": str(path), "error": describe_error(error)})
+            failed.append({"file": str(Path(path)), "error": describe_error(error)})
             continue
         if request.as_json:
             done.append(to_json(result))

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 
+from calibrate.commands.prune import Prune
 from calibrate.estimation.bench import Bench, kept_by_frame
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models import asking, named
@@ -50,8 +51,8 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(named, "load", give)
     monkeypatch.setattr(asking, "RUNS", 1)
-    request = command.Request(
-        audio=(tmp_path / "a.wav",),
+    request = Prune(
+        audio=[str(tmp_path / "a.wav")],
         model=str(tmp_path),
         question=QUESTION,
         method="frame",
@@ -81,9 +82,9 @@ def test_a_timeline_of_padded_audio(load, tmp_path, monkeypatch, capsys):
     soundfile.write(tmp_path / "a.wav", noise(loaded.frontend, 1), 16_000)
     monkeypatch.setattr(named, "load", lambda *args, **kwargs: loaded)
     monkeypatch.setattr(asking, "RUNS", 1)
-    audio = (tmp_path / "a.wav",)
+    audio = [str(tmp_path / "a.wav")]
     options = {"model": str(tmp_path), "method": "energy", "max_new_tokens": 1}
-    command.run(command.Request(audio=audio, ratio=0.99, **options))
+    command.run(Prune(audio=audio, ratio=0.99, **options))
     shown = capsys.readouterr().out
     assert "1.00 s, 375 audio tokens" in shown
     assert "|20s" in shown
