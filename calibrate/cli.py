@@ -37,56 +37,56 @@ app = typer.Typer(
 
 def calibrate(request: Calibrate) -> None:
     """Estimate a model's profile from about ten samples a category."""
-    from calibrate.estimation.command import run
+    from calibrate.estimation import command
 
-    run(request)
+    command.run(request)
 
 
 def inspect(request: Inspect) -> None:
     """Show what a profile holds and how it came about."""
-    from calibrate.inspection.contents import run
+    from calibrate.inspection import contents
 
-    run(request)
+    contents.run(request)
 
 
 def prune(request: Prune) -> None:
     """Ask a question with most audio tokens removed, and without."""
-    from calibrate.pruning.command import run
+    from calibrate.pruning import command
 
-    run(request)
+    command.run(request)
 
 
 def evaluate(request: Evaluate) -> None:
     """Compare methods on questions with known answers; killed, it goes on where it was."""
-    from calibrate.evaluation.command import run
+    from calibrate.evaluation import command
 
-    run(request)
+    command.run(request)
 
 
 def report(request: Report) -> None:
     """Make one page of an evaluation: tables, plots and examples to listen to."""
-    from calibrate.evaluation.showing.report.command import run
+    from calibrate.evaluation.showing.report import command
 
-    run(request)
+    command.run(request)
 
 
 def plan(request: Plan) -> None:
     """Say what a model will hear, and what it costs, before any weights are loaded."""
-    from calibrate.planning.command import run
+    from calibrate.planning import command
 
-    run(request)
+    command.run(request)
 
 
 def families(request: Families) -> None:
     """List the models that can be pruned, and what is known of each."""
-    from calibrate.inspection.family_list import run
+    from calibrate.inspection import family_list
 
-    run(request)
+    family_list.run(request)
 
 
-for command in (calibrate, inspect, prune, evaluate, report, plan, families):
-    models = command in (calibrate, prune, evaluate, plan)
-    app.command()(guarded(spread_out(command), models=models))
+for asked in (calibrate, inspect, prune, evaluate, report, plan, families):
+    models = asked in (calibrate, prune, evaluate, plan)
+    app.command()(guarded(spread_out(asked), models=models))
 
 
 def _show_version(wanted: bool) -> None:
