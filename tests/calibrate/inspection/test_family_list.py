@@ -8,6 +8,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from calibrate.cli import app
+from calibrate.commands.families import Families
 from calibrate.inspection import family_list
 from headrouter_core.families import FAMILIES
 
@@ -73,7 +74,7 @@ def test_the_table_fits_the_terminal(monkeypatch, width):
     )
     console = Console(width=width, record=True, highlight=False)
     monkeypatch.setattr(family_list, "show", console.print)
-    family_list.run(as_json=False)
+    family_list.run(Families())
     lines = console.export_text().splitlines()
     for family in FAMILIES:
         assert any(line.startswith(family.name) for line in lines)
