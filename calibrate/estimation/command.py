@@ -21,7 +21,6 @@ from calibrate.estimation.samples.usable import audible, check_samples, limited
 from calibrate.inspection import contents
 from calibrate.inspection.worth import safe_ratio, worth
 from calibrate.models import named
-from calibrate.models.loading import load_asked
 from calibrate.terminal.console import STDERR, show, show_json, warned
 from calibrate.terminal.errors import SomeFailedError
 from calibrate.terminal.outputs import claim
@@ -57,7 +56,7 @@ def run(request: Calibrate) -> None:
         if request.stability:
             everything = manifest_samples(data, _ALL, seed=seed)
             sizes = _sizes(request.per_category, everything, data)
-    loaded = load_asked(request)
+    loaded = named.load_asked(request)
     samples = limited(draw(request.per_category, seed), request.limit)
     check_samples(samples)
     others = [] if data else _other_lengths(seed)

@@ -18,8 +18,8 @@ from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.scoring.items import LABEL, Dataset
 from calibrate.evaluation.showing.table import WIDTH, describe
 from calibrate.evaluation.stages import Stages, Stored
-from calibrate.models.loading import load_asked
-from calibrate.models.profiles import check_fit, find_profile
+from calibrate.models import named
+from calibrate.models.selecting import check_fit, find_profile
 from calibrate.terminal.console import STDERR, say, show, show_json, warned, working
 from calibrate.terminal.errors import SomeFailedError
 from calibrate.terminal.progress import Progress
@@ -54,7 +54,7 @@ def run(request: Evaluate) -> None:
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
     plan = Plan(methods, ratios, layer, request.seed, profile)
     folder.make()
-    loaded = load_asked(request)
+    loaded = named.load_asked(request)
     check_fit(loaded, layer, profile, force=request.force)
     check_answers(loaded, _references(dataset))
     with Progress(STDERR) as progress:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import torch
 from transformers import LogitsProcessor
 
+from calibrate.models.finite import raise_found
 from calibrate.models.named import Loaded
-from headrouter_core.engine.finite import raise_found, usable
-from headrouter_core.families import locate
+from headrouter_core.engine.finite import usable
 
 Measured = TypeVar("Measured")
 
@@ -62,7 +62,7 @@ def answer(loaded: Loaded, inputs: dict[str, torch.Tensor], max_new_tokens: int)
         logits_processor=[watch],
     )
     if not bool(watch.sound):
-        raise_found("the answer's logits are not finite", locate(loaded.model).root, inputs)
+        raise_found("the answer's logits are not finite", loaded.model, inputs)
     new = output[0, inputs["input_ids"].shape[1] :]
     ends = loaded.model.generation_config.eos_token_id
     complete = new[-1].item() in (ends if isinstance(ends, list) else [ends])

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from calibrate.commands.calibrate import Calibrate
+from calibrate.commands.evaluate import Evaluate
+from calibrate.commands.prune import Prune
 from calibrate.models import hub
 from calibrate.models.checkpoints import (
     check_layers,
@@ -22,6 +25,7 @@ from calibrate.models.checkpoints import (
 )
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.models.placement import choose_device, choose_dtype
+from calibrate.terminal.console import say, working
 from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UsageError
 from tiny_omni import MODEL_DIR
@@ -164,6 +168,32 @@ def load(
             f"dtype {str(model.dtype).removeprefix('torch.')}: {dtype_reason}",
         ),
     )
+
+
+def load_asked(
+    request: Calibrate | Evaluate | Prune, ready: Callable[[FrontEnd], None] | None = None
+) -> Loaded:
+    """Load the model that a command names under a spinner, and say what was chosen and why.
+
+    Args:
+        request: which, and how.
+        ready: see :func:`load`.
+
+    Raises:
+        UsageError, ModelError, UnsupportedModelError: see :func:`load`.
+    """
+    with working(f"loading {request.model}"):
+        loaded = load(
+            request.model,
+            revision=request.revision,
+            device=request.device,
+            dtype=request.dtype,
+            trust_remote_code=request.trust_remote_code,
+            ready=ready,
+        )
+    for reason in loaded.reasons:
+        say(reason)
+    return loaded
 
 
 def _check_embedded() -> None:

@@ -16,10 +16,8 @@ from calibrate.commands.prune import Prune
 from calibrate.models import named
 from calibrate.models.asking import answer, prefill_seconds
 from calibrate.models.frontends.base import FrontEnd
-from calibrate.models.loading import load_asked
 from calibrate.models.named import Loaded
-from calibrate.models.profiles import check_fit, find_profile
-from calibrate.models.selecting import build_selector, takes_profile
+from calibrate.models.selecting import build_selector, check_fit, find_profile, takes_profile
 from calibrate.pruning.result import Result, to_bytes, to_json
 from calibrate.pruning.text import describe
 from calibrate.sound.files.sources import STDIN, Source, opened
@@ -77,8 +75,7 @@ def run(request: Prune) -> None:
         NonFiniteError: the model's logits are NaN or infinite.
         SomeFailedError: that happened to some of several recordings.
     """
-    _check(request)
-    method = _method(request)
+    method = _check(request)
     if len(request.audio) > 1:
         _deliver_many(request, method, _load(request, method))
         return
@@ -91,11 +88,12 @@ def run(request: Prune) -> None:
     _deliver_one(request, _prune(request, method, loaded, path, heard[0]))
 
 
-def _check(request: Prune) -> None:
-    """Refuse what can be refused before anything is loaded.
+def _check(request: Prune) -> Method:
+    """Refuse what can be refused before anything is loaded; return the method.
 
     Raises:
         UsageError: an option out of range, or a file in the way.
+        ProfileError: the method takes a profile, and there is none.
     """
     if request.question is not None and not request.question.strip():
         raise UsageError(
@@ -116,20 +114,6 @@ def _check(request: Prune) -> None:
     inputs = [*files, *([Path(request.profile)] if request.profile else [])]
     claim(request.output, plot=request.plot, page=request.page, force=request.force, inputs=inputs)
     exact_ratio(request.ratio)
-    get_selector(request.method)
-
-
-def _load(
-    request: Prune, method: Method, ready: Callable[[FrontEnd], None] | None = None
-) -> Loaded:
-    loaded = load_asked(request, ready)
-    check_fit(loaded, method.layer, method.profile, force=request.force)
-    if loaded.name == named.EMBEDDED:
-        say(EMBEDDED_NOTE)
-    return loaded
-
-
-def _method(request: Prune) -> Method:
     kind = get_selector(request.method)
     profile = None
     if takes_profile(kind):
@@ -138,6 +122,16 @@ def _method(request: Prune) -> Method:
         say(f"{request.method} uses no profile; {request.profile} is ignored", "warning")
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
     return Method(kind, layer, profile, request.seed)
+
+
+def _load(
+    request: Prune, method: Method, ready: Callable[[FrontEnd], None] | None = None
+) -> Loaded:
+    loaded = named.load_asked(request, ready)
+    check_fit(loaded, method.layer, method.profile, force=request.force)
+    if loaded.name == named.EMBEDDED:
+        say(EMBEDDED_NOTE)
+    return loaded
 
 
 def _read(source: Source, frontend: FrontEnd) -> Recording:
@@ -193,20 +187,21 @@ def _prune(
 
 
 def _deliver_one(request: Prune, result: Result) -> None:
+    files: dict[Path, bytes] = {}
     if request.output is not None:
-        write(request.output, to_bytes(result), force=request.force)
-        say(f"wrote {request.output}")
+        files[request.output] = to_bytes(result)
     if request.plot is not None:
         from calibrate.pruning.plot import draw  # matplotlib is slow to import
 
-        write(request.plot, draw(result), force=request.force)
-        say(f"wrote {request.plot}")
+        files[request.plot] = draw(result)
     if request.page is not None:
         from calibrate.pruning.page import render  # likewise
 
-        content = render(result)
-        write(request.page, content, force=request.force)
-        say(f"wrote {request.page} ({len(content) / 1e6:.1f} MB)")
+        files[request.page] = render(result)
+    for path, content in files.items():
+        write(path, content, force=request.force)
+        size = f" ({len(content) / 1e6:.1f} MB)" if path == request.page else ""
+        say(f"wrote {path}{size}")
     if request.as_json:
         show_json(to_json(result))
     else:

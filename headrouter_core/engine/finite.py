@@ -7,15 +7,11 @@ error, and may take as long as another forward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from headrouter_core.engine.sessions.gates import hooked
-from headrouter_core.engine.sessions.session import Hook, Moment, Place
 from headrouter_core.errors import NonFiniteError
 from headrouter_core.profile.model_info import comparable
 
@@ -27,33 +23,6 @@ def usable(logits: torch.Tensor) -> torch.Tensor:
     out.
     """
     return logits.amax(-1).isfinite()
-
-
-def check_usable(model: nn.Module, logits: torch.Tensor, inputs: Mapping[str, Any]) -> None:
-    """Raise unless all logits [..., vocabulary] are usable; waits for the device.
-
-    Args:
-        model: whose they are.
-        logits: of one row without padding.
-        inputs: of the forward that they come from.
-
-    Raises:
-        NonFiniteError: some are not; it says where that began.
-    """
-    if not bool(usable(logits).all()):
-        raise_found("the logits are not finite", model, inputs)
-
-
-def raise_found(what: str, model: nn.Module, inputs: Mapping[str, Any]) -> NoReturn:
-    """Raise an error that says where numbers ceased to be finite; may run the model once more.
-
-    Args:
-        what: what is wrong.
-        model: the model that it happened in.
-        inputs: what it was given, by name: one row without padding.
-    """
-    check_sources(what, model, inputs)
-    raise_overflow(what, model, inputs, first_module(model, inputs))
 
 
 def raise_from(
@@ -114,35 +83,6 @@ def check_sources(what: str, model: nn.Module, inputs: Mapping[str, Any]) -> Non
             )
 
 
-def first_module(model: nn.Module, inputs: Mapping[str, Any]) -> str | None:
-    """Run a model once more and name the first part that puts out what is not finite.
-
-    Args:
-        model: the model.
-        inputs: one row without padding, whose states may be anything.
-
-    Raises:
-        UsageError: the caller has a session on this model.
-    """
-    found: list[str] = []
-
-    def look(name: str, module: nn.Module, args: Any, output: Any) -> None:
-        if any(not bool(tensor.isfinite().all()) for _, tensor in _floats({"": output})):
-            found.append(name)
-            raise _Found
-
-    hooks: dict[Place, Hook] = {
-        (module, Moment.AFTER): partial(look, name) for name, module in model.named_modules()
-    }
-    with suppress(_Found), torch.no_grad(), hooked(model, hooks):
-        model(**{**inputs, "use_cache": False})
-    return found[0] if found else None
-
-
-class _Found(Exception):
-    """There is no need to run any further."""
-
-
 def first_layer(cache: Any) -> int | None:
     """Return the first layer whose cached keys of the newest token are not finite, if one has some.
 
@@ -160,19 +100,19 @@ def first_layer(cache: Any) -> int | None:
 
 def _given(inputs: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the floating inputs of a model but for masks, which hold minus infinity."""
-    for name, tensor in _floats(inputs):
+    for name, tensor in floats(inputs):
         if not name.endswith("mask"):
             yield name, tensor.detach()
 
 
-def _floats(inputs: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+def floats(inputs: Any, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the floating tensors in what a module takes or returns, each with a name."""
     if isinstance(inputs, torch.Tensor):
         if inputs.is_floating_point() and inputs.numel():
             yield name, inputs
     elif isinstance(inputs, Mapping):
         for key, value in inputs.items():
-            yield from _floats(value, name or str(key))
+            yield from floats(value, name or str(key))
     elif isinstance(inputs, tuple | list):
         for value in inputs:
-            yield from _floats(value, name)
+            yield from floats(value, name)

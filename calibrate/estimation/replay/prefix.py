@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from calibrate.models.finite import check_usable
 from headrouter_core import families
 from headrouter_core.basics.arguments import shown, whole
 from headrouter_core.engine.choice.probe import Capture, watch
-from headrouter_core.engine.finite import check_usable
 from headrouter_core.engine.prompt.budget import Budget
 from headrouter_core.engine.prompt.reading import Reader, Row
 from headrouter_core.engine.sessions.gates import hooked

@@ -14,8 +14,7 @@ from calibrate.evaluation.lmms_eval.requests import Question
 from calibrate.evaluation.lmms_eval.rows import RowByRow
 from calibrate.evaluation.lmms_eval.settings import Settings, own_device
 from calibrate.models import named
-from calibrate.models.profiles import check_fit, find_profile
-from calibrate.models.selecting import build_selector, takes_profile
+from calibrate.models.selecting import build_selector, check_fit, find_profile, takes_profile
 from calibrate.terminal.console import say
 from headrouter_core import Trace, prune
 from headrouter_core.errors import HeadRouterError

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 from calibrate.models import asking
-from calibrate.sound.embedding import ogg_opus
+from calibrate.pruning.page import ogg_opus
 from calibrate.sound.timeline import marks
 
 HOSTILE = "<script>alert(1)</script>\"'& {{ 7 * 7 }}"
