@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from calibrate.models import profiles
+from calibrate.models import selecting
 from calibrate.pruning.command import EMBEDDED_QUESTION
 from calibrate.sound.reading import load_audio
 from headrouter_core import SELECTORS, Frame, HeadRouter, Random, prune, scoring
@@ -174,7 +174,7 @@ def test_the_profile_lying_here_is_found(run, recordings, profile):
 
 def test_the_shipped_profile_is_found(run, recordings, profile_file, monkeypatch):
     shipped = {"small-thinker": profile_file}
-    monkeypatch.setattr(profiles, "shipped_profiles", lambda: shipped)
+    monkeypatch.setattr(selecting, "shipped_profiles", lambda: shipped)
     done = run(recordings["wav"], profile=None)
     assert done.exit_code == 0
     assert "shipped with headrouter" in done.stderr
