@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from headrouter_core.engine.finite import check_sources, floats, raise_overflow, usable
+from headrouter_core.engine.sessions.gates import hooked
+from headrouter_core.engine.sessions.session import Hook, Moment, Place
 
 
 def check_usable(model: nn.Module, logits: torch.Tensor, inputs: Mapping[str, Any]) -> None:
@@ -49,9 +51,11 @@ def _first_module(model: nn.Module, inputs: Mapping[str, Any]) -> str | None:
             found.append(name)
             raise _Found
 
-    with ExitStack() as hooks, suppress(_Found), torch.no_grad():
-        for name, module in model.named_modules():
-            hooks.callback(module.register_forward_hook(partial(look, name)).remove)
+    # others may run the model meanwhile, and notice nothing
+    hooks: dict[Place, Hook] = {
+        (module, Moment.AFTER): partial(look, name) for name, module in model.named_modules()
+    }
+    with suppress(_Found), torch.no_grad(), hooked(model, hooks):
         model(**{**inputs, "use_cache": False})
     return found[0] if found else None
 

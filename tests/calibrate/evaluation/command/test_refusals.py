@@ -45,7 +45,7 @@ def test_methods_without_a_profile_need_none(thinker, questions, tmp_path, monke
     done = run(options, tmp_path / "a")
     assert done.exit_code == 3
     assert "headrouter calibrate" in done.stderr
-    assert "--methods frame,random,fastv" in done.stderr
+    assert "--methods segments,frame,random,fastv" in done.stderr
     done = run(options, tmp_path / "a", "--methods", "frame,fastv")
     assert done.exit_code == 0, done.stderr
     found = json.loads((tmp_path / "a" / "results.json").read_text())
