@@ -35,7 +35,8 @@ class Generation:
     """Columns that the cache held already."""
     end: int | None = None
     """Column behind the prompt; ``None`` where its forwards do not bring it."""
-    decided: Decided | None = None
+    decided: Prefill | None = None
+    """The prompt, for forwards without a cache, which bring it again."""
     sound: torch.Tensor | None = None
     """Scalar: whether the newest logits of all steps behind the prompt are finite."""
 
@@ -68,17 +69,8 @@ class Generation:
 
 
 @dataclass(eq=False)
-class Decided:
-    """What was selected of a prompt, for forwards without a cache, which bring it again."""
-
-    selections: Sequence[Selection]
-    told: dict[str, torch.Tensor]
-    """What else the model was told, see :func:`told`."""
-
-
-@dataclass(eq=False)
 class Prefill:
-    """A forward that brings prompts, on its way to layer M."""
+    """The prompts that a forward brings."""
 
     rows: Sequence[Row]
     """One a prompt."""
@@ -95,9 +87,10 @@ class Prefill:
     capture: Capture | None
     """``None`` where nothing has to be selected (any more)."""
     generation: Generation | None
-    layer: int
-    """M."""
     told: dict[str, torch.Tensor]
+    """What else the model was told, see :func:`told`."""
+    selections: Sequence[Selection] = ()
+    """What was selected of them, once they have reached layer M."""
 
     @property
     def pruned(self) -> bool:
@@ -116,6 +109,7 @@ class Forward:
     call: Mapping[str, Any]
     """What the model was called with, by name."""
     prefill: Prefill | None = None
+    """On its way to layer M."""
     columns: Columns | None = None
     """What layers from M on work on, this forward's tokens included."""
     compaction: Compaction | None = None
@@ -124,8 +118,8 @@ class Forward:
     """How many layers were changed."""
     cache: Any = None
     """What layers are given."""
-    unchecked: tuple[Prefill, Sequence[Selection]] | None = None
-    """What was decided in this forward, and what was selected."""
+    unchecked: Prefill | None = None
+    """What was decided in this forward."""
     _masks: dict[int | None, Any] = field(default_factory=dict)
     _moved: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ before: layers from M on get masks of their own length. Anything else runs untou
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
@@ -20,11 +20,10 @@ from torch import nn
 from headrouter_core.engine.choice.choosing import choose_each, entry
 from headrouter_core.engine.choice.probe import Capture, check_length, watch
 from headrouter_core.engine.choice.trace import Trace
-from headrouter_core.engine.forwards import Decided, Forward, Generation, Prefill
-from headrouter_core.engine.intake import Intake, Tally, has_gaps, refuse_packing
+from headrouter_core.engine.forwards import Forward, Generation, Prefill
+from headrouter_core.engine.intake import Intake, has_gaps, refuse_packing
 from headrouter_core.engine.prompt.audio_masks import NAME as AUDIO_MASK
 from headrouter_core.engine.prompt.audio_masks import take_mask
-from headrouter_core.engine.prompt.reading import Reader
 from headrouter_core.engine.sessions.gates import hooked
 from headrouter_core.engine.sessions.session import Hook, Hooks, Moment, Place, Session
 from headrouter_core.engine.settling import note, settle, settle_steps
@@ -33,10 +32,8 @@ from headrouter_core.engine.shortening.layout import compact
 from headrouter_core.engine.shortening.losses import with_loss
 from headrouter_core.engine.shortening.memory import check_lengths, check_level, recall, remember
 from headrouter_core.errors import PruningError
-from headrouter_core.families.base import Anatomy
 from headrouter_core.families.calls import Parameters
 from headrouter_core.families.contract import check_call, check_moved, check_returned, check_tokens
-from headrouter_core.selectors.base import Selection, Selector
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -44,37 +41,28 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 class Engine:
     """Prunes what runs through one model in its session, from whichever thread."""
 
-    def __init__(
-        self, anatomy: Anatomy, selector: Selector, reader: Reader, layer: int, trace: Trace
-    ) -> None:
+    pruned = False
+    """Whether anything was."""
+
+    def __init__(self, intake: Intake, trace: Trace) -> None:
         """Set up; nothing is attached yet.
 
         Args:
-            anatomy: the model's.
-            selector: the method that chooses.
-            reader: how prompts are read.
-            layer: M, already checked.
+            intake: reads what a forward brings.
             trace: where entries go.
         """
-        self.trace = trace
-        self._anatomy = anatomy
-        self._selector = selector
-        self._layer = layer
-        self._session: Session | None = None
-        self._intake = Intake(anatomy, selector.needs, reader, layer)
-        self._parameters = Parameters(anatomy.root)
+        self._trace = trace
+        self._intake = intake
+        self._anatomy = intake.anatomy
+        self._layer = intake.layer
+        self._parameters = Parameters(intake.anatomy.root)
         self._local = threading.local()
-
-    @property
-    def tally(self) -> Tally:
-        """What was seen and done so far."""
-        return self._intake.tally
 
     @contextmanager
     def attached(self, outer: Hooks) -> Iterator[Session]:
         """Be in force on the model, for this thread or task, together with ``outer`` hooks."""
         with hooked(self._anatomy.root, {**self._hooks(), **outer}) as session:
-            self._session = session
+            self._trace.session = session
             yield session
 
     @contextmanager
@@ -107,13 +95,13 @@ class Engine:
         return None if prefill is None else prefill.capture
 
     def _hooks(self) -> dict[Place, Hook]:
-        root, probed = self._anatomy.root, self._anatomy.attentions[self._layer - 1]
+        root = self._anatomy.root
         hooks: dict[Place, Hook] = {
             (root, Moment.GENERATE): self._generate,
             (root, Moment.BEFORE): self._enter,
             (root, Moment.AFTER): self._leave,
             (self._anatomy.layers[0], Moment.BEFORE): self._start,
-            **watch(probed, self._selector.needs, self._capture),
+            **watch(self._intake.probed, self._intake.selector.needs, self._capture),
         }
         for index, layer in enumerate(self._anatomy.layers):
             if index >= self._layer:
@@ -163,7 +151,7 @@ class Engine:
         forward.cache = call.get("cache") if given is None else given
         check_call(layer, call, forward.cache)
         if (memory := recall(forward.cache)) is not None:
-            memory.lend(self._session)
+            memory.lend(self._trace.session)
 
     def _leave(self, root: nn.Module, args: Any, output: Any) -> Any:
         """After the model: make sure that what was done is sound, and let it count."""
@@ -171,18 +159,17 @@ class Engine:
         expected = len(self._anatomy.layers) - self._layer if forward.columns else 0
         if forward.prefill is not None or forward.layers != expected:
             self._refuse_detour()
-        settle(root, self._selector, forward, output)
+        settle(self._intake, forward, output)
         if forward.columns is not None:
             check_returned(output, forward.cache)
             if (memory := recall(forward.cache)) is not None:
                 check_lengths(forward.cache, forward.columns)
                 memory.end(forward.columns)
-        self.tally.pruned |= forward.compaction is not None
-        if forward.unchecked is not None:
-            prefill, selections = forward.unchecked
+        self.pruned |= forward.compaction is not None
+        if (prefill := forward.unchecked) is not None:
             if prefill.generation is not None:
-                prefill.generation.decided = Decided(selections, prefill.told)
-            self.trace._extend(map(entry, prefill.rows, selections))
+                prefill.generation.decided = prefill
+            self._trace._extend(map(entry, prefill.rows, prefill.selections))
         elif (generation := self._generation) is not None:
             note(generation, output)
         if forward.compaction is not None and forward.owes_loss:
@@ -235,7 +222,7 @@ class Engine:
         """On entry to layer M: select, and lay out what is left."""
         hidden = call["hidden_states"]
         check_length(hidden.shape[-2], prefill.real.shape[1])
-        selections = self._select(forward, prefill, hidden)
+        self._select(forward, prefill, hidden)
         before = prefill.before
         if prefill.pruned:
             if forward.cache is None and has_gaps(prefill.positions):
@@ -243,12 +230,12 @@ class Engine:
             check_tokens(layer, call, (*forward.call, *self._anatomy.family.per_token))
             if before is None:
                 before = self._unpruned(forward.cache, prefill, hidden.device)
-            forward.compaction = compact(before, prefill.rows, selections, prefill.real)
+            forward.compaction = compact(before, prefill.rows, prefill.selections, prefill.real)
             forward.columns = forward.compaction.columns
             if forward.cache is not None:
                 memory = remember(forward.cache, before, self._anatomy.root)
                 memory.change()  # layers before this one have added to it
-                memory.lend(self._session)
+                memory.lend(self._trace.session)
         elif before is not None:
             forward.columns = before.grown(prefill.real.shape[1]).seen(prefill.shown)
         forward.prefill = None
@@ -262,15 +249,14 @@ class Engine:
         check_level(cache, self._layer, first, prefill.real.shape[1])
         return columns.seen(None if prefill.shown is None else prefill.shown[:, :first])
 
-    def _select(
-        self, forward: Forward, prefill: Prefill, hidden: torch.Tensor
-    ) -> Sequence[Selection]:
+    def _select(self, forward: Forward, prefill: Prefill, hidden: torch.Tensor) -> None:
         """Choose each row's tokens, once for each prompt."""
         generation = prefill.generation
         if generation is not None and generation.decided is not None:
-            return generation.decided.selections
-        selections = choose_each(
-            self._selector, prefill.rows, prefill.capture, hidden, first=self.trace.total
+            prefill.selections = generation.decided.selections
+            return
+        first, capture, prefill.capture = self._trace.total, prefill.capture, None
+        prefill.selections = choose_each(
+            self._intake.selector, prefill.rows, capture, hidden, first=first
         )
-        forward.unchecked = prefill, selections
-        return selections
+        forward.unchecked = prefill

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
 
 from headrouter_core.engine.choice.probe import Capture
 from headrouter_core.engine.forwards import Forward, Generation, Prefill, alike, told
+from headrouter_core.engine.prompt.budget import Budget
 from headrouter_core.engine.prompt.reading import Reader
 from headrouter_core.engine.prompt.sight import shown_columns
 from headrouter_core.engine.shortening.columns import Columns
 from headrouter_core.engine.shortening.memory import recall
 from headrouter_core.errors import PruningError
+from headrouter_core.families.attention import Attention
 from headrouter_core.families.base import Anatomy
 from headrouter_core.families.contract import check_cache
-from headrouter_core.selectors.base import Need
-
-
-@dataclass
-class Tally:
-    """What a context has seen and done."""
-
-    heard: bool = False
-    """Audio, or the continuation of a pruned cache."""
-    owing: bool = False
-    """Audio of which a part has to go."""
-    pruned: bool = False
+from headrouter_core.selectors.base import Selector
 
 
 class Intake:
     """Reads the arguments of a model's forward, and refuses what cannot be pruned exactly."""
 
-    def __init__(self, anatomy: Anatomy, needs: Need, reader: Reader, layer: int) -> None:
+    heard = False
+    """Whether there was audio, or the continuation of a pruned cache."""
+    owing = False
+    """Whether there was audio of which a part has to go."""
+
+    def __init__(self, anatomy: Anatomy, selector: Selector, budget: Budget, layer: int) -> None:
         """Set up.
 
         Args:
             anatomy: the model's.
-            needs: what the selector needs of the probe layer.
-            reader: how prompts are read.
-            layer: M.
+            selector: the method that chooses.
+            budget: how much is kept.
+            layer: M, already checked.
         """
-        self.tally = Tally()
-        self._family = anatomy.family
-        self._root = anatomy.root
-        self._attentions = anatomy.attentions
-        self._needs = needs
-        self._reader = reader
-        self._layer = layer
+        self.anatomy = anatomy
+        self.selector = selector
+        self.layer = layer
+        self._reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
+
+    @property
+    def probed(self) -> Attention:
+        """The attention of the probe layer."""
+        return self.anatomy.attentions[self.layer - 1]
 
     def take(self, call: dict[str, Any], generation: Generation | None) -> Forward:
         """Find out what kind of forward this is, and read what it brings.
@@ -60,7 +57,7 @@ class Intake:
         check_cache(cache)
         memory = recall(cache)
         if memory is not None:
-            memory.check_model(self._root)
+            memory.check_model(self.anatomy.root)
             self._check_place(call, memory.columns)
             before, first = memory.columns, memory.columns.whole
         else:
@@ -117,20 +114,17 @@ class Intake:
         if decided is not None and not alike(decided.told, said):
             generation = decided = None  # other audio behind the same ids
         if any(row.pruned for row in rows):
-            self.tally.owing = True
+            self.owing = True
             self._refuse_call(call)
         if before is not None:
             before = before.seen(None if shown is None else shown[:, :first])
         capture = None
         if any(row.kept for row in rows):
-            self.tally.heard = True
+            self.heard = True
             if decided is None:
-                probed = self._attentions[self._layer - 1]
-                capture = Capture(probed, self._needs, rows, length, expand)
+                capture = Capture(self.probed, self.selector.needs, rows, length, expand)
         positions = text_positions(call) if call.get("attention_mask") is None else None
-        return Prefill(
-            rows, real, first, before, shown, positions, capture, generation, self._layer, said
-        )
+        return Prefill(rows, real, first, before, shown, positions, capture, generation, said)
 
     def _brings_audio(
         self, call: dict[str, Any], generation: Generation | None, first: int
@@ -159,14 +153,14 @@ class Intake:
         columns = before.grown(count)
         if not stepping or count > 1:
             columns = columns.seen(self._shown(call, rows, before.whole, count))
-        self.tally.heard = True
+        self.heard = True
         return Forward(call, columns=columns)
 
     def _shown(
         self, call: dict[str, Any], rows: int, first: int, count: int
     ) -> torch.Tensor | None:
         """Return which of all columns the call's mask shows; ``None``: all of them."""
-        later = self._attentions[self._layer :]
+        later = self.anatomy.attentions[self.layer :]
         flash = "flash" in later[0].config._attn_implementation
         windows = {attention.window for attention in later}
         mask = call.get("attention_mask")
@@ -175,10 +169,10 @@ class Intake:
     def _check_place(self, call: dict[str, Any], columns: Columns) -> None:
         """Raise where a cache was pruned at another layer, or has other rows."""
         rows, held = _tokens(call).shape[0], len(columns.origin)
-        if (columns.layer, held) != (self._layer, rows):
+        if (columns.layer, held) != (self.layer, rows):
             raise PruningError(
                 f"the cache was pruned at layer {columns.layer} and has {held} rows, but this is "
-                f"layer {self._layer} with {rows} rows; start with a new cache"
+                f"layer {self.layer} with {rows} rows; start with a new cache"
             )
 
     def _refuse_chunk(
@@ -188,7 +182,7 @@ class Intake:
         assert generation.end is not None
         chunk = first > generation.first or first + ids.shape[1] < generation.end
         if chunk and self._reader.is_due(ids if prompt is None else prompt):
-            self.tally.owing = True
+            self.owing = True
             have = first + ids.shape[1] - generation.first
             wanted = generation.end - generation.first
             raise PruningError(
@@ -210,17 +204,17 @@ class Intake:
             )
         if call.get("cu_seq_lens_q") is not None:
             refuse_packing()
-        flash = "flash" in self._attentions[0].config._attn_implementation
+        flash = "flash" in self.anatomy.attentions[0].config._attn_implementation
         if flash and len(_tokens(call)) == 1 and has_gaps(text_positions(call)):
             refuse_packing()
-        if reason := self._family.obstacle(self._root, call, self._layer):
-            raise PruningError(f"{self._family.name} cannot be pruned here: {reason}")
+        if reason := self.anatomy.family.obstacle(self.anatomy.root, call, self.layer):
+            raise PruningError(f"{self.anatomy.family.name} cannot be pruned here: {reason}")
 
     def _routes(self, call: dict[str, Any]) -> bool:
         """Whether a mixture of experts is asked for its router's logits."""
         asked = call.get("output_router_logits")
         if asked is None:
-            config: Any = self._root.config
+            config: Any = self.anatomy.root.config
             asked = getattr(config.get_text_config(), "output_router_logits", False)
         return bool(asked)
 

@@ -20,15 +20,14 @@ from headrouter_core.engine.finite import (
     usable,
 )
 from headrouter_core.engine.forwards import Forward, Generation, Prefill
-from headrouter_core.selectors.base import Selector
+from headrouter_core.engine.intake import Intake
 
 
-def settle(root: nn.Module, selector: Selector, forward: Forward, output: Any) -> None:
+def settle(intake: Intake, forward: Forward, output: Any) -> None:
     """Raise unless a forward's selections and its newest logits are sound.
 
     Args:
-        root: the model.
-        selector: the method that chose.
+        intake: what read the forward.
         forward: of the model; where nothing was chosen in it, there is nothing to check.
         output: what the model returned.
 
@@ -38,8 +37,8 @@ def settle(root: nn.Module, selector: Selector, forward: Forward, output: Any) -
     """
     if forward.unchecked is None:
         return
-    prefill, selections = forward.unchecked
-    sound = are_sound(prefill.rows, selections)
+    prefill = forward.unchecked
+    sound = are_sound(prefill.rows, prefill.selections)
     logits = _newest(output, prefill, pruned=forward.columns is not None)
     if logits is None:
         fine = sound
@@ -48,16 +47,17 @@ def settle(root: nn.Module, selector: Selector, forward: Forward, output: Any) -
         fine = sound & told.all().to(sound.device, non_blocking=True)
     if bool(fine):
         return
+    selector, root = intake.selector, intake.anatomy.root
     if logits is not None and not bool(told.all()):
         bad = [row for row, good in enumerate(told.tolist()) if not good]
         what = f"the logits of row {bad[0]} of {len(told)} are not finite"
         check_sources(what, root, forward.call)
         place = first_layer(forward.cache)
-        if place is None or place >= prefill.layer:
-            check_selections(selector, prefill.rows, selections)
+        if place is None or place >= intake.layer:
+            check_selections(selector, prefill.rows, prefill.selections)
         where = None if place is None else f"the keys of layer {place}"
         raise_overflow(what, root, forward.call, where)
-    check_selections(selector, prefill.rows, selections)
+    check_selections(selector, prefill.rows, prefill.selections)
 
 
 def note(generation: Generation, output: Any) -> None:

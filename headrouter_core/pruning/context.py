@@ -11,16 +11,17 @@ from typing import Any
 from torch import nn
 
 from headrouter_core import families
+from headrouter_core.basics.arguments import whole
 from headrouter_core.engine.choice.choosing import check_selector
 from headrouter_core.engine.choice.trace import Entry, Trace
 from headrouter_core.engine.hooks import Engine
-from headrouter_core.engine.intake import Tally
+from headrouter_core.engine.intake import Intake
 from headrouter_core.engine.prompt.budget import Budget, Keep, Ratio
-from headrouter_core.engine.prompt.reading import Reader
 from headrouter_core.engine.sessions.session import Hook, Moment, Place, Session
 from headrouter_core.errors import PruningError, UsageError
 from headrouter_core.families.base import Family
-from headrouter_core.selectors.base import Selector
+from headrouter_core.profile.profile import Profile
+from headrouter_core.selectors.base import Need, Selector
 
 __all__ = ["Entry", "Trace", "prune"]
 
@@ -95,32 +96,26 @@ def prune(
         PruningError: a forward cannot be pruned exactly; or, on closing, nothing was pruned of the
             audio that was seen. No error of the ``with`` block is ever masked.
     """
-    check_selector(selector)
-    anatomy = families.locate(model)
-    layer = default_layer(selector) if layer is None else layer
-    anatomy.check_layer(layer)
-    check_profile(model, selector, layer, force)
-    budget = Budget(ratio, keep)
-    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
+    intake = open_intake(model, selector, Budget(ratio, keep), layer, first=1, force=force)
     trace = Trace(trace_limit, on_entry)
-    engine = Engine(anatomy, selector, reader, layer, trace)
+    engine = Engine(intake, trace)
     outer: dict[Place, Hook] = {}
     whole = families.unwrap(model)
-    if whole is not anatomy.root and hasattr(whole, "generate"):
-        outer[whole, Moment.GENERATE] = partial(_generate_text, anatomy.family)
-    with engine.attached(outer) as trace.session:
+    if whole is not intake.anatomy.root and hasattr(whole, "generate"):
+        outer[whole, Moment.GENERATE] = partial(_generate_text, intake.anatomy.family)
+    with engine.attached(outer) as session:
         yield trace
-    _take_stock(engine.tally, trace.session)
+    _take_stock(intake, engine.pruned, session)
 
 
-def _take_stock(tally: Tally, session: Session) -> None:
+def _take_stock(intake: Intake, pruned: bool, session: Session) -> None:
     """Say on closing what a context did not do."""
-    if tally.owing and not tally.pruned:
+    if intake.owing and not pruned:
         raise PruningError(
             "audio was seen, but nothing was pruned; look for an error that was caught inside the "
             "context"
         )
-    doubts = [] if tally.heard else ["no audio was seen while the model was being pruned"]
+    doubts = [] if intake.heard else ["no audio was seen while the model was being pruned"]
     strangers = session.strangers
     lost = strangers.seen and (bool(doubts) or strangers.strayed)
     if strangers.newcomer is not None or lost:
@@ -133,23 +128,53 @@ def _take_stock(tally: Tally, session: Session) -> None:
         warnings.warn("; ".join(doubts), stacklevel=4)
 
 
-def default_layer(selector: Selector) -> int:
-    profile = getattr(selector, "profile", None)
-    return DEFAULT_LAYER if profile is None else profile.recipe.layer
+def open_intake(
+    model: nn.Module,
+    selector: Selector,
+    budget: Budget,
+    layer: int | None,
+    *,
+    first: int,
+    force: bool,
+) -> Intake:
+    """Hold a selector and its profile, if it has one, against a model; both ways to prune begin so.
+
+    Args:
+        model: see :func:`prune`, as for the others.
+        selector: the method.
+        budget: how much is kept.
+        layer: M; ``None``: the profile's, else 2.
+        first: the least that M may be; at 0 nothing can be probed.
+        force: see :func:`prune`.
+
+    Raises:
+        UsageError, UnsupportedModelError, ProfileMismatchError: see :func:`prune`.
+    """
+    check_selector(selector)
+    anatomy = families.locate(model)
+    profile: Profile | None = getattr(selector, "profile", None)
+    if layer is None:
+        layer = DEFAULT_LAYER if profile is None else profile.recipe.layer
+    if first or whole("layer", layer):
+        anatomy.check_layer(layer)
+    elif selector.needs & ~Need.HIDDEN_STATES:
+        raise UsageError(
+            f"layer 0 has none before it to probe, and {selector.name} reads queries or keys;"
+            " choose layer 1 or later, or a selector that reads states alone, such as Segments"
+        )
+    if profile is not None:
+        _check_profile(model, profile, layer, force)
+    return Intake(anatomy, selector, budget, layer)
 
 
-def check_profile(model: nn.Module, selector: Selector, layer: int, force: bool) -> None:
-    """Hold the selector's profile, if it has one, against the model."""
-    profile = getattr(selector, "profile", None)
-    if profile is None:
-        return
+def _check_profile(model: nn.Module, profile: Profile, layer: int, force: bool) -> None:
     if profile.recipe.early_cache != "full":
         raise UsageError(
             f"the profile's early_cache is {profile.recipe.early_cache!r}, but layers before the "
             "pruning layer keep all their tokens here; calibrate with early_cache 'full'"
         )
     for doubt in profile.check_model(families.model_info(model, layer), force=force):
-        warnings.warn(doubt, stacklevel=4)
+        warnings.warn(doubt, stacklevel=5)
 
 
 def _generate_text(family: Family, generate: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -15,21 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from headrouter_core import families
 from headrouter_core.basics.arguments import shown, whole
 from headrouter_core.engine.choice.choosing import (
     check_selections,
-    check_selector,
     choose_each,
     entry,
 )
 from headrouter_core.engine.choice.trace import Trace
 from headrouter_core.engine.finite import raise_from
 from headrouter_core.engine.forwards import Prefill
-from headrouter_core.engine.intake import Intake
 from headrouter_core.engine.prompt.audio_masks import take_mask
 from headrouter_core.engine.prompt.budget import Budget, Keep, Ratio
-from headrouter_core.engine.prompt.reading import Reader
 from headrouter_core.engine.shortening.columns import Columns
 from headrouter_core.engine.shortening.layout import Compaction, compact
 from headrouter_core.errors import PruningError, UnsupportedModelError, UsageError
@@ -37,8 +33,8 @@ from headrouter_core.families.base import Anatomy
 from headrouter_core.families.calls import CACHE_NAMES
 from headrouter_core.pruning import audios
 from headrouter_core.pruning.beginning import Beginning
-from headrouter_core.pruning.context import check_profile, default_layer
-from headrouter_core.selectors.base import Need, Selection, Selector
+from headrouter_core.pruning.context import open_intake
+from headrouter_core.selectors.base import Selection, Selector
 
 
 class PrunedInputs(dict[str, torch.Tensor]):
@@ -123,20 +119,15 @@ def prune_inputs(
         raise UsageError(
             f"input_ids are {shown(inputs['input_ids'])}; pass them as a tensor [B, L]"
         )
-    check_selector(selector)
-    anatomy = families.locate(model)
-    layer = default_layer(selector) if layer is None else layer
-    _check_layer(anatomy, selector, layer)
-    check_profile(model, selector, layer, force)
+    budget = Budget(ratio, keep)
+    intake = open_intake(model, selector, budget, layer, first=0, force=force)
+    anatomy, layer = intake.anatomy, intake.layer
     _check_embeddable(anatomy)
     if any(inputs.get(name) is not None for name in CACHE_NAMES):
         raise UsageError("inputs hold a cache; prune_inputs takes whole prompts without")
-    budget = Budget(ratio, keep)
-    reader = Reader(anatomy.audio_ids, anatomy.marker_ids, selector.text_tokens, budget)
-    intake = Intake(anatomy, selector.needs, reader, layer)
     inputs, read = take_mask(inputs, anatomy.audio_ids[0])
     prefill = intake.begin(dict(read))
-    if not intake.tally.heard:
+    if not intake.heard:
         warnings.warn("no audio was seen in the inputs", stacklevel=3)
     counts = audios.counted(anatomy.family, prefill.rows, per_audio)
     kept = [
@@ -188,17 +179,6 @@ def _gathered(
         "attention_mask": compaction.columns.padding().long().to(device),
         "position_ids": compaction.gather(given.to(device)[..., None])[..., 0],
     }
-
-
-def _check_layer(anatomy: Anatomy, selector: Selector, layer: int) -> None:
-    """Raise unless ``selector`` can choose from what enters ``layer``."""
-    if whole("layer", layer) != 0:
-        anatomy.check_layer(layer)
-    elif selector.needs & ~Need.HIDDEN_STATES:
-        raise UsageError(
-            f"layer 0 has none before it to probe, and {selector.name} reads queries or keys;"
-            " choose layer 1 or later, or a selector that reads states alone, such as Segments"
-        )
 
 
 def _check_embeddable(anatomy: Anatomy) -> None:

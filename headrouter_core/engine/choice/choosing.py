@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -110,10 +110,10 @@ def nothing(device: torch.device) -> Selection:
 def entry(row: Row, selection: Selection) -> Entry:
     """Return the trace entry of a row."""
     return Entry(
-        kept=selection.kept,
-        importance=selection.importance,
-        spread=selection.spread,
-        mixing=selection.mixing,
+        selection.kept,
+        selection.importance,
+        selection.spread,
+        selection.mixing,
         audio_tokens=row.audio.numel(),
         prompt_length=row.prompt.numel(),
     )
@@ -130,45 +130,31 @@ def check_shapes(
     """
     if not isinstance(selection, Selection):
         _broke(selector, shown(selection), "a Selection")
-    parts: dict[str, tuple[int, ...]] = {
-        "kept": (row.kept,),
-        "importance": (row.audio.numel(),),
-        "spread": (),
-        "states": (row.kept, width),
+    total, merge = row.audio.numel(), selection.merge
+    # one share a vector: of the groups, and pooled if held
+    pooled = getattr(selection.mixing, "shape", None) == (len(VECTORS),)
+    parts: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "kept": (selection.kept, (row.kept,)),
+        "importance": (selection.importance, (total,)),
+        "spread": (selection.spread, ()),
+        "mixing": (selection.mixing, (len(VECTORS if pooled else GROUPS),)),
+        "states": (selection.states, (row.kept, width)),
     }
-    if selection.mixing is not None:  # one share a vector: of the groups, and pooled if held
-        pooled = getattr(selection.mixing, "shape", None) == (len(VECTORS),)
-        parts["mixing"] = (len(VECTORS if pooled else GROUPS),)
-    for name, shape in parts.items():
-        part = getattr(selection, name)
-        if part is None and name != "kept":
+    if merge is not None:
+        if not isinstance(merge, Merge) or selection.states is None:
+            _broke(selector, f"as merge {shown(merge)}", "a Merge, beside states")
+        parts |= {"merge.into": (merge.into, (total,)), "merge.shares": (merge.shares, (total,))}
+    needed = ("kept", "merge.into", "merge.shares")
+    for name, (part, shape) in parts.items():
+        if part is None and name not in needed:
             continue
-        kind = "a LongTensor" if name == "kept" else "a floating tensor"
-        if not isinstance(part, torch.Tensor) or part.shape != shape or not _fits(name, part):
+        indices = name in ("kept", "merge.into")
+        fits = isinstance(part, torch.Tensor) and part.shape == shape
+        if not fits or not (part.dtype == torch.long if indices else part.is_floating_point()):
+            kind = "a LongTensor" if indices else "a floating tensor"
             _broke(selector, f"as {name} {shown(part)}", f"{kind} {list(shape)}")
         if part.device != device:
             _broke(selector, f"{name} on {part.device}", f"one on {device}, its view's device")
-    if selection.merge is not None:
-        _check_merge(selector, selection, row.audio.numel(), device)
-
-
-def _check_merge(
-    selector: Selector, selection: Selection, total: int, device: torch.device
-) -> None:
-    merge = selection.merge
-    if not isinstance(merge, Merge) or selection.states is None:
-        _broke(selector, f"as merge {shown(merge)}", "a Merge, beside states")
-    parts = {"into": merge.into, "shares": merge.shares}
-    for name, part in parts.items():
-        kind = "a LongTensor" if name == "into" else "a floating tensor"
-        fits = isinstance(part, torch.Tensor) and part.shape == (total,) and part.device == device
-        if not fits or not _fits(name, part):
-            _broke(selector, f"as merge.{name} {shown(part)}", f"{kind} [{total}] on {device}")
-
-
-def _fits(name: str, part: torch.Tensor) -> bool:
-    """Whether a part of a selection has a dtype that it may have."""
-    return part.dtype == torch.long if name in ("kept", "into") else part.is_floating_point()
 
 
 def are_sound(rows: Sequence[Row], selections: Sequence[Selection]) -> torch.Tensor:

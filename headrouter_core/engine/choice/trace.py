@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
-import torch
-
 from headrouter_core.basics.arguments import shown, whole
 from headrouter_core.engine.sessions.session import Session
 from headrouter_core.errors import UsageError
+from headrouter_core.selectors.base import Selection
 
 Result = TypeVar("Result")
 
@@ -21,19 +20,13 @@ Result = TypeVar("Result")
 TRACE_LIMIT = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """One row of one prefill; tensors live where the pruning layer does."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Entry(Selection):
+    """What was selected of one row of one prefill; tensors live where the pruning layer does.
 
-    kept: torch.Tensor
-    """LongTensor [k], ascending indices into the row's audio tokens; empty without audio."""
-    importance: torch.Tensor | None
-    """FloatTensor [N_a], NaN where a token was not scored; ``None`` from selectors without one."""
-    spread: torch.Tensor | None
-    """Scalar tensor; ``None`` for selectors that do not route."""
-    mixing: torch.Tensor | None
-    """[3] or [4]: the shares of semantic, uniform, acoustic and, where the profile has such, pooled
-    head weights; ``None`` for selectors that do not route."""
+    Without audio nothing is kept. States that replaced others are let go.
+    """
+
     audio_tokens: int
     """N_a."""
     prompt_length: int

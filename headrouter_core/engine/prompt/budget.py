@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from headrouter_core.basics.arguments import whole
 from headrouter_core.errors import PruningError, UsageError
@@ -13,30 +13,30 @@ Ratio = float | Sequence[float]
 Keep = int | Sequence[int]
 
 
-@dataclass(frozen=True)
 class Budget:
-    """What a pruning context was asked to keep: exactly one of these."""
+    """How much of a row stays: a fraction to remove, or a number of tokens to keep."""
 
-    ratio: Ratio | None = None
-    """Fraction of a row's audio tokens to remove, in [0, 1), at its decimal value."""
-    keep: Keep | None = None
-    """Audio tokens of a row to keep, at least 1; all of them where there are fewer."""
+    def __init__(self, ratio: Ratio | None = None, keep: Keep | None = None) -> None:
+        """Take one of the two; a list holds one value a row.
 
-    def __post_init__(self) -> None:
-        if (self.ratio is None) == (self.keep is None):
-            given = "both" if self.keep is not None else "neither"
+        Args:
+            ratio: fraction of a row's audio tokens to remove, in [0, 1), at its decimal value.
+            keep: audio tokens of a row to keep, at least 1; all of them where there are fewer.
+
+        Raises:
+            UsageError: both or neither, or a value that is none.
+        """
+        if (ratio is None) == (keep is None):
+            given = "both" if keep is not None else "neither"
             raise UsageError(f"{given} of ratio and keep given; pass exactly one of them")
-        for name in ("ratio", "keep"):
-            if isinstance(given := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(given))  # a list stays its owner's to change
-        values = self._by_row
-        if values is not None and not values:
+        value: Any
+        self._name, value = ("ratio", ratio) if keep is None else ("keep", keep)
+        self._by_row = isinstance(value, list | tuple)
+        self._values: tuple[Any, ...] = tuple(value) if self._by_row else (value,)
+        if not self._values:
             raise UsageError(f"{self._name} is an empty list; it must hold one value a row")
-        for value in [self._given] if values is None else values:
-            if self.keep is None:
-                keep_count(1, value)  # type: ignore[arg-type]
-            else:
-                whole("keep", value, 1)
+        for each in self._values:
+            self._of(1, each)
 
     def kept(self, audio_tokens: int, row: int, rows: int) -> int:
         """Return k; 0 without audio.
@@ -49,29 +49,15 @@ class Budget:
         Raises:
             PruningError: there is one value a row, but for another number of rows.
         """
-        value, values = self._given, self._by_row
-        if values is not None:
-            if len(values) != rows:
-                raise PruningError(
-                    f"{self._name} holds {len(values)} values, one a row, but this forward has"
-                    f" {rows} rows"
-                )
-            value = values[row]
-        if not audio_tokens:
-            return 0
-        if self.keep is None:
-            return keep_count(audio_tokens, value)  # type: ignore[arg-type]
-        return min(int(value), audio_tokens)  # type: ignore[arg-type]
+        if self._by_row and len(self._values) != rows:
+            raise PruningError(
+                f"{self._name} holds {len(self._values)} values, one a row, but this forward has"
+                f" {rows} rows"
+            )
+        value = self._values[row if self._by_row else 0]
+        return self._of(audio_tokens, value) if audio_tokens else 0
 
-    @property
-    def _name(self) -> str:
-        return "ratio" if self.keep is None else "keep"
-
-    @property
-    def _given(self) -> Ratio | Keep | None:
-        return self.ratio if self.keep is None else self.keep
-
-    @property
-    def _by_row(self) -> tuple[float, ...] | None:
-        given = self._given
-        return given if isinstance(given, tuple) else None
+    def _of(self, audio_tokens: int, value: Any) -> int:
+        if self._name == "ratio":
+            return keep_count(audio_tokens, value)
+        return min(whole("keep", value, 1), audio_tokens)
