@@ -4,6 +4,7 @@
 # make check  what CI runs: tests, lint, format, types
 # make floor  a part of the exactness suite on the oldest transformers
 # make versions   the exactness suite on the oldest transformers, 5.20, the newest, and what pip resolves
+# make vllm   the plug-in's tests on a real vLLM, on a CPU, in an environment of its own: 3.7 GB
 # make exactness  measure docs/exactness.json anew, and write docs/families.md from it
 # make small-omni  train small-omni's adapter; stop it and start it again at any time. Needs the
 #                  Debian packages flite, espeak-ng and wordnet-base
@@ -23,8 +24,8 @@ TORCH ?= torch
 BIN := $(VENV)/bin
 DEMO := .work/demo
 
-.PHONY: demo small-omni test check floor coverage versions exactness fuzz gpu gpu-wheels lint \
-	setup clean
+.PHONY: demo small-omni test check floor coverage versions vllm exactness fuzz gpu gpu-wheels \
+	lint setup clean
 
 demo: $(VENV)/.ready
 	mkdir -p $(DEMO)
@@ -76,6 +77,9 @@ $(FLOOR)/.ready: $(VENV)/.ready requirements-floor.lock
 
 versions:
 	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/versions
+
+vllm:
+	PYTHON='$(PYTHON)' TORCH='$(TORCH)' .ci/vllm
 
 exactness: $(VENV)/.ready
 	$(BIN)/python -m pytest -q --record-exactness docs/exactness.json \

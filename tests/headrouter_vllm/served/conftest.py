@@ -1,0 +1,118 @@
+"""One vLLM engine, in this process, and the same model in transformers.
+
+Nothing here runs where vLLM is not installed: ``make vllm`` has an environment with it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed; make vllm")
+
+# before vLLM is imported: a small cache, in one process, on the threads that there are
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Segments, load_profile
+
+from . import widened
+
+#: Of tiny-omni, whose weights are not those of the wide copy to the bit: it is forced on it.
+PROFILE = "tiny-omni"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    return widened.write(tmp_path_factory.mktemp("wide"))
+
+
+@pytest.fixture(scope="session")
+def reference(checkpoint):
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+
+    model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(
+        checkpoint, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def processor(checkpoint):
+    from transformers import Qwen2_5OmniProcessor
+
+    return Qwen2_5OmniProcessor.from_pretrained(checkpoint)
+
+
+def make_engine(checkpoint: Any, **more: Any) -> Any:
+    """Return an engine for the wide tiny-omni, with headrouter switched on and nothing pruned."""
+    from vllm import LLM
+
+    started = {"profile": PROFILE, "force": True}
+    given = {"max_num_seqs": 8, "max_model_len": 2048, "seed": 0} | more
+    return LLM(
+        str(checkpoint),
+        dtype="float32",
+        enforce_eager=True,
+        limit_mm_per_prompt={"image": 0, "video": 0, "audio": 3},
+        hf_overrides={"headrouter": started},
+        **given,
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(checkpoint):
+    return make_engine(checkpoint)
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """Return a list to which the indices of kept tokens go, of one audio after the other."""
+    from headrouter_vllm import channels
+
+    seen, plain = [], channels.with_indices
+
+    def noting(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        seen.append(indices.tolist())
+        return plain(states, indices)
+
+    monkeypatch.setattr(channels, "with_indices", noting)
+    return seen
+
+
+def selector(method: str, **settings: Any) -> tuple[Any, int]:
+    """Return the selector of the core that a method is, and the layer that it reads."""
+    if method in ("frame", "segments"):
+        return {"frame": Frame, "segments": Segments}[method](**settings), 0
+    profile = load_profile(PROFILE)
+    kind = {"headrouter": HeadRouter, "adaptive_segments": AdaptiveSegments}[method]
+    return kind(profile, **settings), profile.recipe.layer
+
+
+@pytest.fixture(scope="session")
+def _table():
+    rows: list[str] = []
+    yield rows
+    if rows:
+        print(
+            "\n| method | ratio | prompts | largest difference of log-probabilities |",
+            *rows,
+            sep="\n",
+        )
+
+
+@pytest.fixture
+def record(_table):
+    """Return what notes a line of the table that is printed at the end (``pytest -s``)."""
+
+    def note(method: str, ratio: float, prompts: int, worst: float) -> None:
+        _table.append(f"| {method} | {ratio} | {prompts} | {worst:.1e} |")
+
+    return note
