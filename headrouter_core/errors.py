@@ -47,3 +47,10 @@ class PruningError(HeadRouterError):
 class SelectionError(PruningError):
     """A selector broke its contract: not exactly k ascending, unique indices inside the audio, or
     other parts of another kind than :class:`~headrouter_core.Selection` says."""
+
+
+class EvictionError(HeadRouterError):
+    """The cache could not be evicted from, or not be continued, exactly.
+
+    A cache that was passed may hold a part of the forward: start again with a new one.
+    """

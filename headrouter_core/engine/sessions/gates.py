@@ -24,7 +24,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from headrouter_core.engine.sessions.session import Hooks, Moment, Session, hook_in_force, overheard
+from headrouter_core.engine.sessions.session import (
+    Hook,
+    Hooks,
+    Moment,
+    Session,
+    Use,
+    hooks_in_force,
+    overheard,
+)
 from headrouter_core.errors import UsageError
 
 Undo = Callable[[], None]
@@ -32,7 +40,7 @@ Put = Callable[[nn.Module], Undo]
 
 
 @contextmanager
-def hooked(root: nn.Module, hooks: Hooks) -> Iterator[Session]:
+def hooked(root: nn.Module, hooks: Hooks, use: Use = Use.PRUNING) -> Iterator[Session]:
     """Have hooks of one's own on a model, for this thread or task only.
 
     Waits for a compilation of dynamo that is under way: gates must not come or go in its midst.
@@ -40,11 +48,12 @@ def hooked(root: nn.Module, hooks: Hooks) -> Iterator[Session]:
     Args:
         root: the model.
         hooks: what runs where; a place has one hook.
+        use: what the session is for.
 
     Raises:
-        UsageError: the caller has a session on this model already.
+        UsageError: the caller has a session of this use on this model already.
     """
-    session = Session(root, hooks)
+    session = Session(root, hooks, use)
     standing = ExitStack()
     with session.entered():
         try:
@@ -75,18 +84,37 @@ class _Gate:
 
         It is missing where a gate comes or goes while a forward of somebody else passes.
         """
-        found = hook_in_force(module, self._moment)
-        if found is not None:
-            return found[1](module, args, more)
+        hooks = [hook for _, hook in hooks_in_force(module, self._moment)]
+        if hooks:
+            run = _run_before if self._moment is Moment.BEFORE else _run_after
+            return run(hooks, module, args, more)
         if self._moment is Moment.BEFORE:
             overheard(module)
         return None
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise UsageError(
-            "a model cannot be copied or pickled while it is being pruned, by whichever thread;"
-            " do so before the context opens or after it closes, or save its state_dict"
+            "a model cannot be copied or pickled while a context is open on it, by whichever"
+            " thread; do so before the context opens or after it closes, or save its state_dict"
         )
+
+
+def _run_before(hooks: list[Hook], module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Run each on what the one before made of the arguments; ``None``: they are as they were."""
+    changed = None
+    for hook in hooks:
+        if (made := hook(module, args, kwargs)) is not None:
+            changed = args, kwargs = made
+    return changed
+
+
+def _run_after(hooks: list[Hook], module: nn.Module, args: Any, output: Any) -> Any:
+    """Run each on what the one before made of the output; ``None``: it is as it was."""
+    changed = None
+    for hook in hooks:
+        if (made := hook(module, args, output)) is not None:
+            changed = output = made
+    return changed
 
 
 _BEFORE, _AFTER = _Gate(Moment.BEFORE), _Gate(Moment.AFTER)
@@ -113,14 +141,17 @@ def _generate(module: nn.Module) -> Undo:
 
     @functools.wraps(given)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        found = hook_in_force(module, Moment.GENERATE)
-        if found is None:
-            return given(*args, **kwargs)
-        session, hook = found
-        with session.calling():
-            return hook(given, *args, **kwargs)
+        run = given
+        for session, hook in hooks_in_force(module, Moment.GENERATE):
+            run = functools.partial(_calling, session, hook, run)
+        return run(*args, **kwargs)
 
     return _replace(module, "generate", generate)
+
+
+def _calling(session: Session, hook: Hook, generate: Any, *args: Any, **kwargs: Any) -> Any:
+    with session.calling():
+        return hook(generate, *args, **kwargs)
 
 
 def _replace(module: nn.Module, name: str, value: Any) -> Undo:

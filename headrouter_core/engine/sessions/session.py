@@ -26,6 +26,16 @@ from headrouter_core.errors import PruningError, UsageError
 Result = TypeVar("Result")
 
 
+class Use(enum.IntEnum):
+    """What a session is for. One thread may use a model in several ways, in each of them once.
+
+    Hooks of several run at one place in this order.
+    """
+
+    PRUNING = 0
+    EVICTING = 1
+
+
 class Moment(enum.Enum):
     """When a hook runs, and as what."""
 
@@ -42,14 +52,16 @@ Hooks = Mapping[Place, Hook]
 class Session:
     """One use of a model, from when it is opened until it is closed."""
 
-    def __init__(self, root: nn.Module, hooks: Hooks) -> None:
+    def __init__(self, root: nn.Module, hooks: Hooks, use: Use = Use.PRUNING) -> None:
         """Set up; nothing is in force yet.
 
         Args:
             root: the model.
             hooks: what runs where; a place has one hook.
+            use: what for.
         """
         self.open = True
+        self.use = use
         self.strangers = Strangers()
         self._root: nn.Module | None = root
         self._hooks = hooks
@@ -70,11 +82,12 @@ class Session:
         """Be in force here until the block ends.
 
         Raises:
-            UsageError: another session on this model is in force here.
+            UsageError: another session on this model, of the same use, is in force here.
         """
-        if any(session._root is self._root for session in _in_force.get()):
+        if any(self._displaces(session) for session in _in_force.get()):
+            done = "pruned" if self.use is Use.PRUNING else "evicted from"
             raise UsageError(
-                f"this {type(self._root).__name__} is being pruned already by this thread or task;"
+                f"this {type(self._root).__name__} is being {done} already by this thread or task;"
                 " contexts on one model do not nest: close the other one first"
             )
         _in_force.set((self, *_in_force.get()))
@@ -115,9 +128,13 @@ class Session:
 
     def _run(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         with self.calling():
-            others = (other for other in _in_force.get() if other._root is not self._root)
+            others = (other for other in _in_force.get() if not self._displaces(other))
             _in_force.set((self, *others))
             return function(*args, **kwargs)
+
+    def _displaces(self, other: Session) -> bool:
+        """Whether the two cannot be in force for one caller."""
+        return other._root is self._root and other.use is self.use
 
     @contextmanager
     def calling(self) -> Iterator[None]:
@@ -183,13 +200,14 @@ _lock = threading.Lock()
 _listeners: weakref.WeakKeyDictionary[nn.Module, list[Session]] = weakref.WeakKeyDictionary()
 
 
-def hook_in_force(module: nn.Module, moment: Moment) -> tuple[Session, Hook] | None:
-    """Return the caller's hook at a place, and whose it is."""
-    for session in _in_force.get():
-        hook = session._hooks.get((module, moment))
-        if hook is not None:
-            return session, hook
-    return None
+def hooks_in_force(module: nn.Module, moment: Moment) -> list[tuple[Session, Hook]]:
+    """Return the caller's hooks at a place in the order in which they run, and whose they are."""
+    found = [
+        (session, hook)
+        for session in _in_force.get()
+        if (hook := session._hooks.get((module, moment))) is not None
+    ]
+    return sorted(found, key=lambda pair: pair[0].use) if len(found) > 1 else found
 
 
 def overheard(module: nn.Module) -> None:
@@ -205,14 +223,14 @@ def overheard(module: nn.Module) -> None:
         session.strangers.note()
         if (opener := session.strangers.opener()) is not None:
             raise PruningError(
-                f"{opener} opened a pruning context and was resumed by another thread or task, "
-                "where the context is not in force; resume it by the one that began it, or bind "
-                "what runs the model: trace.bound(model.generate)(...)"
+                f"{opener} opened a context on the model and was resumed by another thread or "
+                "task, where the context is not in force; resume it by the one that began it, or "
+                "bind what runs the model: trace.bound(model.generate)(...)"
             )
 
 
 def _refuse_closed(*args: Any, **kwargs: Any) -> None:
     raise PruningError(
-        "the pruning context of this call is closed; join the thread that it runs on before the"
+        "the context of this call is closed; join the thread that it runs on before the"
         " context closes"
     )

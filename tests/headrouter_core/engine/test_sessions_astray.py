@@ -23,7 +23,7 @@ from ..probes import Affinity
 from .threads import aside, logits, pruned
 
 model = fixture_model
-REFUSED = "answers opened a pruning context and was resumed by another thread or task"
+REFUSED = "answers opened a context on the model and was resumed by another thread or task"
 
 
 @pytest.fixture(autouse=True)

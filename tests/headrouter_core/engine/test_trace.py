@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from headrouter_core.engine.choice import trace as traces
+from headrouter_core.engine.choice import log as traces
 from headrouter_core.engine.choice.trace import Entry, Trace
 from headrouter_core.errors import UsageError
 from headrouter_core.pruning.context import prune
