@@ -18,6 +18,7 @@ from headrouter_core._version import __version__
 if TYPE_CHECKING:
     from headrouter_core.engine.choice.trace import Entry, Trace
     from headrouter_core.errors import (
+        EvictionError,
         HeadRouterError,
         NonFiniteError,
         ProfileError,
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
         SelectionError,
         UnsupportedModelError,
         UsageError,
+    )
+    from headrouter_core.eviction.context import Eviction, Evictions, evict
+    from headrouter_core.eviction.methods import (
+        METHODS,
+        AdaKV,
+        RandomKV,
+        SnapKV,
+        StreamingLLM,
+        get_method,
     )
     from headrouter_core.profile.profile import ModelInfo, Profile, Recipe
     from headrouter_core.profile.shipped import load_profile, shipped_profiles
@@ -49,11 +59,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DART",
+    "METHODS",
     "SELECTORS",
+    "AdaKV",
     "AdaptiveSegments",
     "AffinityMerge",
     "Energy",
     "Entry",
+    "Eviction",
+    "EvictionError",
+    "Evictions",
     "FastV",
     "Frame",
     "HeadRouter",
@@ -68,17 +83,22 @@ __all__ = [
     "PrunedInputs",
     "PruningError",
     "Random",
+    "RandomKV",
     "Recipe",
     "Segments",
     "Segmentwise",
     "Selection",
     "SelectionError",
     "Selector",
+    "SnapKV",
+    "StreamingLLM",
     "Trace",
     "UnsupportedModelError",
     "UsageError",
     "View",
     "__version__",
+    "evict",
+    "get_method",
     "get_selector",
     "load_profile",
     "prune",
@@ -96,6 +116,8 @@ _HOMES = (
     "engine.choice.trace",
     "pruning.context",
     "pruning.inputs",
+    "eviction.methods",
+    "eviction.context",
 )
 
 if not TYPE_CHECKING:  # who checks types would take it for a promise of any name

@@ -1,0 +1,42 @@
+"""The methods that choose what KV heads keep: one file each, registered here."""
+
+from __future__ import annotations
+
+from headrouter_core.basics.arguments import shown
+from headrouter_core.errors import UsageError
+from headrouter_core.eviction.methods.adakv import AdaKV
+from headrouter_core.eviction.methods.base import Method, Need, Registered, Scores, View
+from headrouter_core.eviction.methods.random import RandomKV
+from headrouter_core.eviction.methods.snapkv import SnapKV
+from headrouter_core.eviction.methods.streaming import StreamingLLM
+
+__all__ = [
+    "METHODS",
+    "AdaKV",
+    "Method",
+    "Need",
+    "RandomKV",
+    "Registered",
+    "Scores",
+    "SnapKV",
+    "StreamingLLM",
+    "View",
+    "get_method",
+]
+
+#: What ``--cache`` knows.
+METHODS: dict[str, type[Registered]] = {
+    kind.name: kind for kind in (SnapKV, AdaKV, StreamingLLM, RandomKV)
+}
+
+
+def get_method(name: str) -> type[Registered]:
+    """Return the eviction method called ``name``.
+
+    Raises:
+        UsageError: listing the known names.
+    """
+    if not isinstance(name, str) or name not in METHODS:
+        known = ", ".join(sorted(METHODS))
+        raise UsageError(f"there is no eviction method {shown(name)}; known are {known}")
+    return METHODS[name]
