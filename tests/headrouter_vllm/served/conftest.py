@@ -21,9 +21,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
+from benchmarks.serving import checkpoint as wide
 from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Segments, load_profile
-
-from . import widened
 
 #: Of tiny-omni, whose weights are not those of the wide copy to the bit: it is forced on it.
 PROFILE = "tiny-omni"
@@ -31,7 +30,7 @@ PROFILE = "tiny-omni"
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    return widened.write(tmp_path_factory.mktemp("wide"))
+    return wide.write(tmp_path_factory.mktemp("wide"))
 
 
 @pytest.fixture(scope="session")

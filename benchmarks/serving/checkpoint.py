@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-SOURCE = Path(__file__).parents[3] / "tiny_omni" / "model"
+SOURCE = Path(__file__).parents[2] / "tiny_omni" / "model"
 HIDDEN, HEADS, KV_HEADS, HEAD = 256, 16, 2, 16
 WIDE, WIDE_HEAD = 2 * HIDDEN, 2 * HEAD
 LONGEST = 8192
