@@ -19,6 +19,7 @@ from calibrate.commands.inspect import Inspect
 from calibrate.commands.options import spread_out
 from calibrate.commands.plan import Plan
 from calibrate.commands.prune import Prune
+from calibrate.commands.push import Push
 from calibrate.commands.report import Report
 from calibrate.terminal.exits import SETTINGS, guarded
 from calibrate.terminal.process import run
@@ -77,6 +78,13 @@ def plan(request: Plan) -> None:
     command.run(request)
 
 
+def push(request: Push) -> None:
+    """Put a profile on the Hugging Face Hub, with a card that says what it is worth."""
+    from calibrate.sharing import command
+
+    command.run(request)
+
+
 def families(request: Families) -> None:
     """List the models that can be pruned, and what is known of each."""
     from calibrate.inspection import family_list
@@ -84,7 +92,7 @@ def families(request: Families) -> None:
     family_list.run(request)
 
 
-for asked in (calibrate, inspect, prune, evaluate, report, plan, families):
+for asked in (calibrate, inspect, prune, evaluate, report, plan, push, families):
     models = asked in (calibrate, prune, evaluate, plan)
     app.command()(guarded(spread_out(asked), models=models))
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from calibrate.cli import app
 from headrouter_core.basics.writing import write
 
-_COMMANDS = ("", "calibrate", "inspect", "prune", "evaluate", "report", "plan", "families")
+_COMMANDS = ("", "calibrate", "inspect", "prune", "evaluate", "report", "plan", "push", "families")
 #: Width of the help, whatever terminal it is made on.
 _COLUMNS = "88"
 

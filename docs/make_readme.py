@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from calibrate.inspection.verdicts import METHODS, verdicts
+from calibrate.sharing.card import card, heldout_table
 from docs.cost_table import costs
 from docs.make_demo import RECORD as DEMO
 from docs.results_table import evaluations, facts, promise, results_section, short_table
@@ -77,71 +77,13 @@ def _picture(demo: dict[str, Any]) -> str:
     return f"![Spectrogram with {kept} audio tokens lit; answers: {answers}](docs/images/demo.png)"
 
 
-def heldout_table(profile: Profile) -> str:
-    """Loss and accuracy on the samples that took no part, and what follows from them."""
-    results = profile.results
-    lines = [
-        f"| ratio removed | unpruned | {' | '.join(METHODS)} |",
-        "| --- " * (2 + len(METHODS)) + "|",
-    ]
-    whole = _cell(results["unpruned"]["nll"], results["unpruned"]["accuracy"])
-    for ratio, entry in results["ratios"].items():
-        cells = [_cell(entry["nll"][name], entry["accuracy"][name]) for name in METHODS]
-        lines.append(f"| {ratio} | {whole} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"NLL in nats per answer token, and exact answers, on {results['samples']} scenes of 10 s.",
-        "",
-    ]
-    lines += [f"- {line}" for _, line in verdicts(results)]
-    return "\n".join(lines)
-
-
-def _cell(nll: float, accuracy: float) -> str:
-    return f"{nll:.3f} ({accuracy:.1%})"
-
-
-def card(profile: Profile) -> str:
-    """The card of the shipped profile."""
-    recipe, intervals = profile.recipe, profile.calibration["intervals"]
-    centers = dict(zip(("semantic", "uniform", "acoustic"), profile.centers.tolist(), strict=True))
-    rows = [
-        f"| {name} | {center:.4f} | {_interval(intervals.get(f'centers.{name}'))} |"
-        for name, center in centers.items()
-    ]
-    tasks = len(profile.calibration["tasks"])
-    return f"""# tiny-omni.safetensors
-
-The profile of `tiny-omni` ({profile.model.heads} heads of layer {profile.model.probe_layer}), made
-by `headrouter calibrate` without further options: {len(profile.calibration["samples"])} scenes of
-{tasks} tasks for the choices, {profile.results["samples"]} others for the report. It says nothing
-about any other model. `headrouter inspect tiny-omni` shows all of it.
-
-- head weights: {recipe.weights_rule}, strength {recipe.weights_strength:g} per nat
-- text tokens: {recipe.text_tokens}; prefilter exponent {recipe.prefilter_exponent:g}
-- bandwidth {profile.bandwidth:.4f} ({recipe.bandwidth_rule})
-- fingerprint `{profile.model.fingerprint}`
-- digest `{profile.digest}`
-
-| center | spread | 95 % interval |
-| --- | --- | --- |
-{chr(10).join(rows)}
-
-## On samples that took no part
-
-{heldout_table(profile)}
-"""
-
-
-def _interval(interval: list[float] | None) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "midpoint of the other two"
-
-
 def main() -> None:
     """Write README.md, docs/results.md and the profile's card."""
     for path, made in ((README, readme), (PAGE, results_page)):
         write(path, made(path.read_text("utf-8")).encode(), force=True)
-    write(PROFILE.with_suffix(".md"), card(Profile.load(PROFILE)).encode(), force=True)
+    write(
+        PROFILE.with_suffix(".md"), card(Profile.load(PROFILE), PROFILE.stem).encode(), force=True
+    )
 
 
 if __name__ == "__main__":

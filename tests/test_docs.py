@@ -77,7 +77,10 @@ def test_the_picture_shows_the_demo(demo):
 
 def test_profile_card_is_fresh():
     text = (ROOT / "profiles" / "tiny-omni.md").read_text("utf-8")
-    assert make_readme.card(Profile.load(ROOT / "profiles" / "tiny-omni.safetensors")) == text
+    assert (
+        make_readme.card(Profile.load(ROOT / "profiles" / "tiny-omni.safetensors"), "tiny-omni")
+        == text
+    )
 
 
 def test_model_card_is_fresh():
