@@ -29,7 +29,9 @@ def run(request: Push) -> None:
     # imported here: the client is slow to import
     from huggingface_hub import ModelCardData, constants
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, exported lazily
+        validate_repo_id,
+    )
 
     try:
         validate_repo_id(request.repository)
