@@ -15,7 +15,7 @@ from calibrate.inspection import tables
 from calibrate.inspection.screen import screen
 from calibrate.inspection.verdicts import verdicts
 from calibrate.inspection.worth import doubts
-from calibrate.terminal.console import show, show_json
+from calibrate.terminal.console import WARNING, show, show_json
 from calibrate.terminal.outputs import claim
 from headrouter_core.basics.writing import write
 from headrouter_core.profile.profile import Profile
@@ -107,7 +107,7 @@ def _everything(profile: Profile, title: str) -> Iterator[RenderableType | None]
 
 def _warned(lines: list[str]) -> Iterator[RenderableType]:
     if lines:
-        yield Group(*(Text(f"! {line}", style="yellow") for line in lines))
+        yield Group(*(Text(f"! {line}", style=WARNING) for line in lines))
 
 
 def _show(parts: Iterable[RenderableType | None]) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from calibrate.commands.families import Families
 from calibrate.models.frontends.base import FRONT_ENDS, FrontEnd, front_end
-from calibrate.terminal.console import show, show_json
+from calibrate.terminal.console import WARNING, show, show_json
 from headrouter_core.families import FAMILIES, Family
 
 #: Stand for the ways in which inputs were tested.
@@ -70,7 +70,7 @@ def _table(facts: list[dict[str, Any]], signs: dict[str, str]) -> RenderableType
         name = Text(fact["family"] + "\n", style="bold")
         name.append(fact["model_classes"][-1], style="not bold dim")
         if fact["lacking"]:
-            name.append("\nnot available", style="not bold yellow")
+            name.append("\nnot available", style=f"not bold {WARNING}")
         rate = f"{fact['audio_tokens_per_second']:.4g}"
         table.add_row(name, rate, _inputs(fact["inputs"], signs))
     return table
@@ -78,12 +78,12 @@ def _table(facts: list[dict[str, Any]], signs: dict[str, str]) -> RenderableType
 
 def _inputs(inputs: dict[str, Any] | None, signs: dict[str, str]) -> Text:
     if inputs is None:
-        return Text("none", style="yellow")
+        return Text("none", style=WARNING)
     own = inputs["made_by"] == "headrouter"
     text = Text(f"{'headrouter' if own else 'processor'} ({signs[inputs['tested']]})")
     for name in inputs["packages"]:
         missing = name in inputs["missing"]
-        text.append(f"\n{'lacks' if missing else 'needs'} {name}", style="yellow" * missing)
+        text.append(f"\n{'lacks' if missing else 'needs'} {name}", style=WARNING * missing)
     return text
 
 

@@ -11,13 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from calibrate.inspection.verdicts import METHODS, verdicts
+from calibrate.terminal.console import WARNING
 from headrouter_core.profile.profile import Profile
 from headrouter_core.routing import GROUPS
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _LEVELS = " ▁▂▃▄▅▆▇█"
-#: One colour per vector.
-COLOURS = {"semantic": "blue", "uniform": "grey50", "acoustic": "dark_orange", "pooled": "green"}
+#: One colour per vector, each read on white and on black.
+COLOURS = {
+    "semantic": "color(33)",
+    "uniform": "color(244)",
+    "acoustic": "color(166)",
+    "pooled": "color(28)",
+}
 
 
 def facts_table(profile: Profile, title: str) -> RenderableType:
@@ -69,7 +75,7 @@ def weights_table(profile: Profile) -> RenderableType:
     return Group(Text(f"Head weights (even would be {1 / heads:.4f})", style="bold"), table)
 
 
-def spreads_table(profile: Profile, width: int = 50) -> RenderableType:
+def spreads_table(profile: Profile, width: int = 40) -> RenderableType:
     """Histogram of each task's spreads over one axis, and the three Gaussians below."""
     spread = profile.tensors["calibration.spread"].numpy()
     names = np.array(profile.calibration["sample_tasks"])
@@ -106,7 +112,7 @@ def ablation_table(profile: Profile) -> RenderableType:
         Text("Head ablation: NLL of the ablated minus of all heads, nats/token", style="bold")
     ]
     for k, kind in enumerate(profile.recipe.ablation):
-        table = Table(box=None, padding=(0, 2), header_style="bold", title_justify="left")
+        table = Table(box=None, padding=(0, 1), header_style="bold", title_justify="left")
         table.add_column(f"{kind.replace('_', ' ')}\nhead", justify="right")
         columns = []
         for r, ratio in enumerate(profile.calibration["ratios"]):
@@ -141,7 +147,7 @@ def results_table(results: Mapping[str, Any]) -> RenderableType:
         f"On {results['samples']} samples that took no part: NLL in nats/token (exact answers)"
     )
     lines = [
-        Text(f"  {line}", style="" if verdict == "better" else "yellow")
+        Text(f"  {line}", style="" if verdict == "better" else WARNING)
         for verdict, line in verdicts(results)
     ]
     return Group(Text(heading, style="bold"), table, *lines)

@@ -41,7 +41,10 @@ STDERR = PlainConsole(stderr=True)
 
 #: Warnings of libraries, and of recordings, that were shown since the command began.
 _WARNED: list[str] = []
-_STYLES = {"error": "bold red", "warning": "yellow"}
+#: Of the 256 colours that all terminals show alike: an orange that is read on white and on black,
+#: where a terminal's own yellow vanishes on the one and its blue on the other.
+WARNING = "color(166)"
+_STYLES = {"error": "bold red", "warning": WARNING}
 #: Columns of tables that are not printed on a terminal.
 _FILE_WIDTH = 120
 
@@ -51,8 +54,9 @@ def say(message: str, kind: str | None = None) -> None:
     text = Text(f"{kind}: ", style=_STYLES[kind]) if kind else Text()
     # a full disk behind stderr: there is nobody to tell, and the work is worth going on with
     with contextlib.suppress(OSError):
-        # soft_wrap: where lines end is for the terminal to decide, so that a message can be grepped
-        STDERR.print(text.append(one_line(message), style="default"), soft_wrap=True)
+        # in a file a message is one line, to be grepped; on a terminal no word is broken
+        wrap = STDERR.is_terminal
+        STDERR.print(text.append(one_line(message), style="default"), soft_wrap=not wrap)
 
 
 def show(*results: RenderableType) -> None:
