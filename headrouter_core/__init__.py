@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headrouter_core.eviction.methods import (
         METHODS,
         AdaKV,
+        AudioKV,
         RandomKV,
         SnapKV,
         StreamingLLM,
@@ -64,6 +65,7 @@ __all__ = [
     "AdaKV",
     "AdaptiveSegments",
     "AffinityMerge",
+    "AudioKV",
     "Energy",
     "Entry",
     "Eviction",

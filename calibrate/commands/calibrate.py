@@ -56,5 +56,12 @@ class Calibrate:
         bool,
         typer.Option("--stability", help="Also measure how stable the result is (much slower)."),
     ] = False
+    heads: Annotated[
+        bool,
+        typer.Option(
+            "--heads",
+            help="Only add scores of KV heads, for eviction (AudioKV), to the model's profile.",
+        ),
+    ] = False
     as_json: AsJson = False
     trust_remote_code: TrustRemoteCode = False

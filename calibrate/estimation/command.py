@@ -11,6 +11,7 @@ from pathlib import Path
 
 from calibrate.commands.calibrate import Calibrate
 from calibrate.estimation.calibration import HALF_OF_SPLIT, calibrate
+from calibrate.estimation.heads.command import run as add_heads
 from calibrate.estimation.report.stability import LENGTHS
 from calibrate.estimation.samples.sample import (
     Sample,
@@ -36,6 +37,9 @@ _ALL = 10**9
 
 def run(request: Calibrate) -> None:
     """The command: check everything cheap first, calibrate, write, and show what came out."""
+    if request.heads:
+        add_heads(request)
+        return
     ratios = parse_ratios(request.ratios)
     check_ratios(ratios)
     data, seed = request.data, request.seed

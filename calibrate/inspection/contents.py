@@ -38,6 +38,7 @@ def to_json(profile: Profile) -> dict[str, Any]:
         "digest": profile.digest,
         "model": metadata["model"],
         "recipe": metadata["recipe"],
+        "heads": None if profile.head_scores is None else profile.head_scores.tolist(),
         "weights": dict(zip(VECTORS, profile.vectors.tolist(), strict=False)),
         "centers": dict(zip(GROUPS, profile.centers.tolist(), strict=True)),
         "bandwidth": profile.bandwidth,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +20,8 @@ from headrouter_core.routing import GROUPS, VECTORS
 _LEVELS = "▁▂▃▄▅▆▇█"
 #: Heads in one line, and bins of the spreads where there is room.
 _HEADS, _BINS = 64, 36
+#: KV heads that are drawn.
+_FOLLOWERS = 8
 #: Columns beside the bins.
 _BESIDE = 42
 
@@ -27,6 +31,8 @@ def screen(profile: Profile, title: str) -> Iterator[RenderableType]:
     yield _facts(profile, title)
     yield "\n".join(worth(profile))
     yield _heads(profile)
+    if profile.head_scores is not None:
+        yield _followers(profile.head_scores, profile.calibration.get("heads", {}))
     if len(profile.tensors["calibration.spread"]):
         yield _Spreads(profile)
 
@@ -62,6 +68,23 @@ def _heads(profile: Profile) -> RenderableType:
             line = "".join(_level(weight / full) for weight in weights[first : first + _HEADS])
             table.add_row("" if first else name, Text(line, style=COLOURS[name]))
     heading = f"Head weights: heads 0 to {shown - 1}, the highest {full:.3f}, even {even:.3f}"
+    return Group(Text(heading, style="bold"), table)
+
+
+def _followers(scores: torch.Tensor, record: Mapping[str, Any]) -> RenderableType:
+    """Draw how closely each KV head follows speech: a line of heads, the layers side by side."""
+    full = float(scores.max())
+    layers, heads = scores.shape
+    lines = [
+        "".join(_level(float(score) / full if full else 0) for score in scores[:, head])
+        for head in range(min(heads, _FOLLOWERS))
+    ]
+    table = Table.grid(padding=(0, 2))
+    for head, line in enumerate(lines):
+        table.add_row(f"KV head {head}", Text(line[:_HEADS]))
+    stable = record.get("stability")
+    told = "" if stable is None else f"; halves of the recordings agree to {stable:.2f}"
+    heading = f"Follows speech: layers 0 to {min(layers, _HEADS) - 1}, the highest {full:.2f}{told}"
     return Group(Text(heading, style="bold"), table)
 
 

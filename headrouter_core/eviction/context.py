@@ -25,6 +25,7 @@ def evict(
     method: Method,
     budget: float,
     *,
+    force: bool = False,
     trace_limit: int | None = None,
     on_entry: Callable[[Eviction], object] | None = None,
 ) -> Iterator[Evictions]:
@@ -46,6 +47,7 @@ def evict(
         method: chooses what is kept.
         budget: fraction of a layer's positions to keep, in (0, 1], at its decimal value: the mean
             over KV heads, and over layers too where the method shares among them.
+        force: use a profile although its weights or probe layer are not this model's.
         trace_limit: how many entries the trace keeps; beyond, the oldest are dropped.
         on_entry: called with each entry of the trace, in the thread that ran its forward.
 
@@ -56,12 +58,13 @@ def evict(
         UsageError: no method, a budget out of range, or this thread or task is evicting from the
             model already.
         UnsupportedModelError: the architecture cannot be evicted from exactly.
+        ProfileMismatchError: the method's profile belongs to another model.
         EvictionError: a forward cannot be evicted from exactly (a static cache, one without a
             cache, a part of a prompt); or, on closing, a prompt was seen and nothing was done.
         NonFiniteError: attention is NaN.
     """
     if not isinstance(method, Method):
-        raise UsageError(f"method is {shown(method)}; it must be one, say SnapKV()")
+        raise UsageError(f"method is {shown(method)}; it must be one, say AudioKV(profile)")
     exact = exact_budget(budget)
     anatomy = families.locate(model)
     if anatomy.shares_keys:
@@ -69,6 +72,11 @@ def evict(
             f"{anatomy.family.name} has layers that take the keys of earlier ones, so that a head's"
             " positions serve several layers, which would want different ones; use prune"
         )
+    profile = getattr(method, "profile", None)
+    if profile is not None:
+        info = families.model_info(model, profile.recipe.layer)
+        for doubt in profile.check_model(info, force=force):
+            warnings.warn(doubt, stacklevel=3)
     trace = Evictions(trace_limit, on_entry)
     engine = Engine(anatomy, method, exact, trace)
     with engine.attached() as trace.session:

@@ -80,13 +80,22 @@ class Watch:
 def _received(
     part: Part, query: torch.Tensor, columns: torch.Tensor, asks: torch.Tensor, scale: float
 ) -> torch.Tensor:
-    """Return what each slot [B, h, C] gets of queries [B, H, q, d], mean over a KV head's.
+    """Return what each slot [B, h, C] gets of queries, mean over a KV head's; see ``weights``.
+
+    ``asks``, BoolTensor [B, q], is False at padding.
+    """
+    given = weights(part, query, columns, scale).masked_fill(~asks[:, None, None, :, None], 0)
+    received: torch.Tensor = given.mean(2).sum(2)
+    return received
+
+
+def weights(part: Part, query: torch.Tensor, columns: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return the attention [B, h, G, q, C] of queries to what some KV heads hold.
 
     Args:
-        part: what some KV heads hold.
-        query: of all query heads.
+        part: what they hold.
+        query: [B, H, q, d], of all query heads.
         columns: LongTensor [B, q]: where the queries stand.
-        asks: BoolTensor [B, q]: False at padding.
         scale: of the affinities.
     """
     dtype = accumulating(query.dtype)
@@ -96,9 +105,8 @@ def _received(
         before = part.positions[:, :, None] <= columns[:, None, :, None]
         seen = (part.real[:, :, None] & before)[:, :, None]
         scores = scores.masked_fill(~seen, torch.finfo(dtype).min)
-        weights = scores.softmax(-1).masked_fill(~(seen & asks[:, None, None, :, None]), 0)
-        received: torch.Tensor = weights.mean(2).sum(2)
-    return received
+        given: torch.Tensor = scores.softmax(-1).masked_fill(~seen, 0)
+    return given
 
 
 def real_columns(mask: Any, rows: int, length: int, device: torch.device) -> torch.Tensor:

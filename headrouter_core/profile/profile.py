@@ -98,6 +98,11 @@ class Profile:
         return self.tensors.get("router.selectivity")
 
     @property
+    def head_scores(self) -> torch.Tensor | None:
+        """How closely KV heads follow speech, float32 [layers, KV heads], if the profile says."""
+        return self.tensors.get("cache.heads")
+
+    @property
     def centers(self) -> torch.Tensor:
         """Centers [3], float64: semantic, uniform, acoustic, in units of spread."""
         return self.tensors["centers"]

@@ -21,6 +21,7 @@ from headrouter_core.profile.checks import (
     check_keys,
     entries,
     is_name,
+    is_number,
     is_real,
     is_sha256,
     is_whole,
@@ -52,14 +53,16 @@ CALIBRATION_KEYS = (
     "decoder",  # what decoded and resampled the audio
 )
 
-#: dtype and shape of every tensor: H heads (H+1: and a constant), S samples, A ablation kinds, T
-#: tasks, R ratios.
+#: dtype and shape of every tensor: H heads (H+1: and a constant), L layers, K key-value heads, S
+#: samples, A ablation kinds, T tasks, R ratios.
 TENSORS: dict[str, tuple[torch.dtype, tuple[str | int, ...]]] = {
     "weights.semantic": (torch.float32, ("H",)),
     "weights.uniform": (torch.float32, ("H",)),
     "weights.acoustic": (torch.float32, ("H",)),
     "weights.pooled": (torch.float32, ("H",)),
     "router.selectivity": (torch.float64, ("H+1",)),
+    "cache.heads": (torch.float32, ("L", "K")),
+    "cache.heads_stderr": (torch.float32, ("L", "K")),
     "centers": (torch.float64, (3,)),
     "bandwidth": (torch.float64, (1,)),
     "calibration.selectivity": (torch.float32, ("S", "H")),
@@ -70,7 +73,7 @@ TENSORS: dict[str, tuple[torch.dtype, tuple[str | int, ...]]] = {
 }
 
 #: Tensors that a bundle may lack, as those of the first files do, unless its recipe needs them.
-OPTIONAL = ("weights.pooled", "router.selectivity")
+OPTIONAL = ("weights.pooled", "router.selectivity", "cache.heads", "cache.heads_stderr")
 
 #: Route -> the tensor without which it is none.
 NEEDED = {"pooled": "weights.pooled", "selectivity": "router.selectivity"}
@@ -78,6 +81,8 @@ NEEDED = {"pooled": "weights.pooled", "selectivity": "router.selectivity"}
 #: Least and greatest value of tensors whose unit bounds them; selectivities lie in [0, 1] up to
 #: float32 rounding, and so do their deviations and everything measured in these.
 BOUNDS: dict[str, tuple[float, float]] = {
+    "cache.heads": (0, 1),
+    "cache.heads_stderr": (0, 1),
     "centers": (0, 1),
     "bandwidth": (1e-9, 1e3),
     "calibration.selectivity": (-1e-3, 1 + 1e-3),
@@ -155,8 +160,21 @@ def check_calibration(calibration: Mapping[str, Any], model: ModelInfo) -> None:
     valid = isinstance(ratios, list) and all(is_real(ratio) and ratio < 1 for ratio in ratios)
     require(valid, "calibration.ratios", ratios, "a list of numbers in [0, 1)")
     _check_tasks(calibration)
+    if "heads" in calibration:
+        _check_heads(calibration["heads"])
     for name, interval in entries("calibration.intervals", calibration.get("intervals", {})):
         check_pair(name, interval)
+
+
+def _check_heads(heads: Any) -> None:
+    """Raise unless the record of the head scores says how they came about."""
+    check_keys("calibration.heads", heads, ("top", "recordings", "words", "stability", "source"))
+    for name in ("top", "recordings", "words"):
+        require(is_whole(heads[name], 1), f"calibration.heads.{name}", heads[name], "from 1 up")
+    stable, source = heads["stability"], heads["source"]
+    known = stable is None or (is_number(stable) and -1 <= stable <= 1)
+    require(known, "calibration.heads.stability", stable, "a correlation in [-1, 1] or null")
+    require(is_name(source), "calibration.heads.source", source, "a name")
 
 
 def _check_tasks(calibration: Mapping[str, Any]) -> None:
@@ -183,6 +201,8 @@ def tensor_sizes(
     return {
         "H": model.heads,
         "H+1": model.heads + 1,
+        "L": model.layers,
+        "K": model.kv_heads,
         "S": len(calibration["samples"]),
         "A": len(recipe.ablation),
         "T": len(calibration["tasks"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrouter_core.basics.arguments import shown
 from headrouter_core.errors import UsageError
 from headrouter_core.eviction.methods.adakv import AdaKV
+from headrouter_core.eviction.methods.audiokv import AudioKV
 from headrouter_core.eviction.methods.base import Method, Need, Registered, Scores, View
 from headrouter_core.eviction.methods.random import RandomKV
 from headrouter_core.eviction.methods.snapkv import SnapKV
@@ -13,6 +14,7 @@ from headrouter_core.eviction.methods.streaming import StreamingLLM
 __all__ = [
     "METHODS",
     "AdaKV",
+    "AudioKV",
     "Method",
     "Need",
     "RandomKV",
@@ -26,7 +28,7 @@ __all__ = [
 
 #: What ``--cache`` knows.
 METHODS: dict[str, type[Registered]] = {
-    kind.name: kind for kind in (SnapKV, AdaKV, StreamingLLM, RandomKV)
+    kind.name: kind for kind in (AudioKV, SnapKV, AdaKV, StreamingLLM, RandomKV)
 }
 
 
