@@ -21,6 +21,12 @@ class ServedFamily:
     seen: bool = False
     """Whether it was run in vLLM and compared with transformers."""
 
+    @property
+    def standing(self) -> str:
+        """What ``headrouter families`` says of it."""
+        told = ["renumbered"] if self.positions == "renumbered" else []
+        return ", ".join([*told, *([] if self.seen else ["not run"])]) or "exact"
+
 
 _MODELS = "headrouter_vllm.models"
 

@@ -9,7 +9,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"][
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
-PACKAGES = ("headrouter_core", "calibrate")
+PACKAGES = ("headrouter_core", "headrouter_vllm", "calibrate")
 
 
 def layers(container):

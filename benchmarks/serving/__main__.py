@@ -60,7 +60,7 @@ def measure(folder: Path, clients: int, requests: int, rounds: int) -> dict[str,
     with served(given, folder / "log.txt") as address:
         total = load.total_blocks(address)
         for ratio in RATIOS:  # what is compiled or read once is not measured
-            load.loop(address, [load.asked(load.recordings(speech, 1, -1)[0], ratio)], 1)
+            load.loop(address, [load.asked(load.recordings(speech, 1, rounds)[0], ratio)], 1)
         for number in range(rounds):
             audios = load.recordings(speech, requests, number)
             # each ratio is first, second and last in turn

@@ -14,12 +14,16 @@ from calibrate.models.frontends.base import FRONT_ENDS, FrontEnd, front_end
 from calibrate.terminal.console import WARNING, show, show_json
 from headrouter_core.families import FAMILIES, Family
 
+#: How a family fares in vLLM -> what stands for it.
+_SERVED = {None: "no", "exact": "yes", "not run": "(1)", "renumbered, not run": "(2)"}
 #: Stand for the ways in which inputs were tested.
 _SIGNS = "abcdefgh"
 _LEGEND = """\
 Audio tokens: per second of long audio. Inputs: what makes them for calibrate and prune; a family
 without can be pruned in your own code only. Lacks: install this package first. Pruning was proved
-exact on tiny random models of every family, and inputs were tested on such models: """
+exact on tiny random models of every family, and inputs were tested on such models. vLLM: by
+headrouter-vllm, (1) not run, so that it has to be asked for, (2) not run either, and another
+function, as vLLM numbers tokens anew. Inputs: """
 
 
 def run(request: Families) -> None:
@@ -51,6 +55,7 @@ def to_json(family: Family) -> dict[str, Any]:
             "packages": list(kind.packages),
             "missing": [name for name in kind.packages if importlib.util.find_spec(name) is None],
         },
+        "vllm": family.vllm or None,
         "lacking": family.lacking(),
         "notes": list(family.notes),
     }
@@ -64,15 +69,16 @@ def _front_end(family: Family) -> type[FrontEnd] | None:
 def _table(facts: list[dict[str, Any]], signs: dict[str, str]) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("family\nmodel class")
-    table.add_column("audio\ntokens/s", justify="right")
+    table.add_column("audio\nper s", justify="right")
     table.add_column("inputs")
+    table.add_column("vLLM")
     for fact in facts:
         name = Text(fact["family"] + "\n", style="bold")
         name.append(fact["model_classes"][-1], style="not bold dim")
         if fact["lacking"]:
             name.append("\nnot available", style=f"not bold {WARNING}")
         rate = f"{fact['audio_tokens_per_second']:.4g}"
-        table.add_row(name, rate, _inputs(fact["inputs"], signs))
+        table.add_row(name, rate, _inputs(fact["inputs"], signs), _SERVED[fact["vllm"]])
     return table
 
 

@@ -25,15 +25,24 @@ _LORA = (
 
 _UNMASKED = "Its encoder sees the padding of a batch: ask about one recording at a time."
 
+_RENUMBERED = "renumbered, not run"
+
 FAMILIES: tuple[Family, ...] = (
     _plain(
         "qwen2_audio",
         "Qwen2Audio",
         25,
         notes=("Prompts of old processors, with one placeholder an audio, are refused.",),
+        vllm=_RENUMBERED,
         markers=_behind(1, 2),
     ),
-    _plain("audioflamingo3", "AudioFlamingo3", 25, notes=("One audio a prompt.",)),
+    _plain(
+        "audioflamingo3",
+        "AudioFlamingo3",
+        25,
+        notes=("One audio a prompt.",),
+        vllm=_RENUMBERED,
+    ),
     _plain("musicflamingo", "MusicFlamingo", 25, notes=("One audio a prompt.",)),
     _plain(
         "voxtral",
@@ -75,6 +84,7 @@ FAMILIES: tuple[Family, ...] = (
         13,
         rate_note="13 for each whole second, one for each 80 ms begun of the rest",
         notes=("One audio a prompt.",),
+        vllm="not run",
     ),
     _plain("fun_asr_nano", "FunAsrNano", 100 / 6, notes=("One audio a prompt.", _UNMASKED)),
     _plain(

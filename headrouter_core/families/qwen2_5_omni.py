@@ -34,6 +34,7 @@ FAMILY = Family(
         "Load the thinker alone: generate of the full model needs the talker even for text.",
         "Speech output is refused: the talker reads states of all tokens.",
     ),
+    vllm="exact",
     root=thinker,
     speech=speaks,
 )
