@@ -128,3 +128,10 @@ def _mask_bands(mel: torch.Tensor) -> torch.Tensor:
         hit = (bins >= start) & (bins < start + width)
         mel = torch.where(hit.unsqueeze(-1), mel.mean(dim=(1, 2), keepdim=True), mel)
     return mel
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 autocast where the hardware computes in it: a CPU that emulates it is slower."""
+    features = torch.cpu.get_capabilities()
+    native = device.type != "cpu" or features.get("avx512_bf16") or features.get("amx_bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=bool(native))

@@ -12,7 +12,7 @@ from small_omni.recipe.alignment import Words
 from small_omni.recipe.texts import conversations
 from small_omni.recipe.trainee import Trainee
 from tiny_omni.batches import IGNORE, Batch
-from tiny_omni.train import mixed_precision
+from tiny_omni.trainee import mixed_precision
 
 #: What the distance of audio embeddings from words counts beside the answers.
 ALIGNED = 0.3

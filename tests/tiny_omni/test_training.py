@@ -80,7 +80,7 @@ def test_learning_rate_warms_up_stays_and_falls():
 
 @pytest.mark.slow
 def test_killed_run_goes_on_as_if_never_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("tiny_omni.train._report", lambda *_: None)
+    monkeypatch.setattr("tiny_omni.run.Run.report", lambda _: None)
     common = {
         "device": "cpu",
         "seed": 3,
