@@ -47,7 +47,7 @@ RESULTS = Path(__file__).parent / "results" / "eviction_tiny-omni.json"
 TASKS = ("digits", "sentence")
 BUDGETS = ("0.6", "0.4", "0.2", "0.1")
 WINDOW = 32
-SHUFFLES = 5
+SHUFFLES = 3
 DRAWS = 2000
 #: What is held against AudioKV, claim by claim.
 RIVALS = ("shuffled heads", "uniform budgets", "no smoothing", "adakv", "snapkv")
@@ -215,10 +215,15 @@ def summary(records: Sequence[dict[str, Any]], systems: Sequence[str]) -> dict[s
     return {"whole": whole, "systems": means, "audiokv minus": claims}
 
 
+def _passes(ratio: float) -> list[tuple[str, float]]:
+    """Return what is measured: without pruning and, unless the ratio is 0, with it."""
+    return [("unpruned", 0.0), *([(f"pruned {ratio:g}", ratio)] if ratio else [])]
+
+
 def main(
     per_task: Annotated[int, typer.Option(min=2)] = 60,
     seconds: float = 30.0,
-    ratio: float = 0.6,
+    ratio: Annotated[float, typer.Option(help="Of pruning beside eviction; 0: none.")] = 0.6,
     profile: str = "tiny-omni",
     output: Path = RESULTS,
 ) -> None:
@@ -236,7 +241,7 @@ def main(
         "window": WINDOW,
     }
     with Progress(Console(stderr=True)) as progress:
-        for name, wanted in (("unpruned", 0.0), (f"pruned {ratio:g}", ratio)):
+        for name, wanted in _passes(ratio):
             records = []
             with progress.stage(name, per_task * len(TASKS)) as advance:
                 for record in run(loaded, scored, per_task, seconds, wanted):

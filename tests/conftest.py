@@ -12,3 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="write what the exactness suite measures to FILE, such as docs/exactness.json",
     )
+    parser.addoption(
+        "--record-eviction",
+        metavar="FILE",
+        type=Path,
+        help="write the worst errors of eviction by family to FILE, such as docs/eviction.json",
+    )

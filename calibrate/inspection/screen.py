@@ -20,8 +20,8 @@ from headrouter_core.routing import GROUPS, VECTORS
 _LEVELS = "▁▂▃▄▅▆▇█"
 #: Heads in one line, and bins of the spreads where there is room.
 _HEADS, _BINS = 64, 36
-#: KV heads that are drawn.
-_FOLLOWERS = 8
+#: KV heads that are drawn: a screen has 40 lines.
+_FOLLOWERS = 4
 #: Columns beside the bins.
 _BESIDE = 42
 

@@ -24,6 +24,7 @@ from headrouter_core.eviction.layer import HeldLayer
 from headrouter_core.eviction.methods.base import Method, Need
 from headrouter_core.eviction.watching import Seen, Watch, real_columns, weights
 from headrouter_core.families.base import Anatomy
+from headrouter_core.families.calls import forward_of, with_cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,8 @@ class Observer:
         lease.session = self.session
         for layer in layers:
             layer.watch = watch
-        output = self.anatomy.root(**inputs, past_key_values=cache, use_cache=True)
+        own = with_cache(forward_of(self.anatomy.root), cache)
+        output = self.anatomy.root(**inputs, **own, use_cache=True)
         seen = [layer.seen for layer in layers if layer.seen is not None]
         for layer in layers:
             layer.watch = layer.seen = None
