@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     )
     from headrouter_core.eviction.context import Eviction, Evictions, evict
     from headrouter_core.eviction.methods import (
+        H2O,
         METHODS,
         AdaKV,
         AudioKV,
+        PyramidKV,
         RandomKV,
         SnapKV,
         StreamingLLM,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DART",
+    "H2O",
     "METHODS",
     "SELECTORS",
     "AdaKV",
@@ -84,6 +87,7 @@ __all__ = [
     "ProfileMismatchError",
     "PrunedInputs",
     "PruningError",
+    "PyramidKV",
     "Random",
     "RandomKV",
     "Recipe",

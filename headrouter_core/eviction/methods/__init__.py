@@ -7,16 +7,20 @@ from headrouter_core.errors import UsageError
 from headrouter_core.eviction.methods.adakv import AdaKV
 from headrouter_core.eviction.methods.audiokv import AudioKV
 from headrouter_core.eviction.methods.base import Method, Need, Registered, Scores, View
+from headrouter_core.eviction.methods.h2o import H2O
+from headrouter_core.eviction.methods.pyramidkv import PyramidKV
 from headrouter_core.eviction.methods.random import RandomKV
 from headrouter_core.eviction.methods.snapkv import SnapKV
 from headrouter_core.eviction.methods.streaming import StreamingLLM
 
 __all__ = [
+    "H2O",
     "METHODS",
     "AdaKV",
     "AudioKV",
     "Method",
     "Need",
+    "PyramidKV",
     "RandomKV",
     "Registered",
     "Scores",
@@ -28,7 +32,7 @@ __all__ = [
 
 #: What ``--cache`` knows.
 METHODS: dict[str, type[Registered]] = {
-    kind.name: kind for kind in (AudioKV, SnapKV, AdaKV, StreamingLLM, RandomKV)
+    kind.name: kind for kind in (AudioKV, SnapKV, AdaKV, PyramidKV, H2O, StreamingLLM, RandomKV)
 }
 
 

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 
 from headrouter_core.errors import EvictionError, UnsupportedModelError
 from headrouter_core.eviction.context import evict
-from headrouter_core.eviction.methods import AdaKV, RandomKV, SnapKV, StreamingLLM
+from headrouter_core.eviction.methods import H2O, AdaKV, RandomKV, SnapKV, StreamingLLM
 from headrouter_core.pruning.context import prune
 
 from ..exactness import TOLERANCE, Inputs, Step, dropped_from, generated, generated_error
@@ -93,7 +93,7 @@ def test_layers_that_share_keys_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [SnapKV(window=4), StreamingLLM(), RandomKV(window=4)], ids=lambda m: m.name
+    "method", [SnapKV(window=4), H2O(), StreamingLLM(), RandomKV(window=4)], ids=lambda m: m.name
 )
 @pytest.mark.parametrize("budget", [0.1, 0.4, 0.9])
 def test_methods_and_budgets(method: Any, budget: float) -> None:

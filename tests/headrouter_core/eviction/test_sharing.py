@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from headrouter_core.eviction.budgets import Room, share
 from headrouter_core.eviction.deciding import chosen
 from headrouter_core.eviction.groups import grouped
-from headrouter_core.eviction.methods import AdaKV, RandomKV, SnapKV, StreamingLLM, View
+from headrouter_core.eviction.methods import (
+    H2O,
+    AdaKV,
+    PyramidKV,
+    RandomKV,
+    SnapKV,
+    StreamingLLM,
+    View,
+)
 
 numbers = st.lists(st.integers(0, 60), min_size=1, max_size=8)
 
@@ -110,3 +118,21 @@ def test_random_does_not_hang_on_batching() -> None:
     assert not method.score(view(torch.zeros(2, 9), sample=1)).scores.equal(both)
     with pytest.raises(AssertionError):
         SnapKV().score(View(1, (0,), one.positions, None, 0))
+
+
+def test_pyramidkv_falls_from_layer_to_layer_and_keeps_the_total() -> None:
+    room = Room((22,) * 5, (2,) * 5, ((99, 99),) * 5)
+    counts = PyramidKV(beta=20).share(room, [])
+    assert sum(map(sum, counts)) == 220
+    assert [layer[0] for layer in counts] == sorted((c[0] for c in counts), reverse=True)
+    assert counts[0][0] == 41  # 2 of the window, and 1.95 times 20
+    assert counts[4] == [3, 3]
+    assert PyramidKV(beta=1).share(room, []) == [[22, 22]] * 5
+
+
+def test_h2o_keeps_half_of_its_budget_for_the_last() -> None:
+    room = Room.of([10], [[10, 10]], Fraction("0.4"), H2O.window)
+    assert room.windows == (2,)
+    attention = torch.tensor([[5.0, 1, 4, 0, 0, 0, 0, 0]])
+    scores = H2O().score(view(attention)).scores[0]
+    assert chosen(scores, 10, 4).tolist() == [0, 2, 8, 9]
