@@ -50,6 +50,7 @@ QUICK := $(addprefix tests/headrouter_core/,test_scoring.py test_counts.py test_
 	--ignore tests/calibrate/evaluation/command \
 	--ignore tests/calibrate/evaluation/test_trial.py \
 	--ignore tests/calibrate/evaluation/test_report.py \
+	--ignore tests/calibrate/evaluation/lmms_eval/test_answering.py \
 	tests/tiny_omni/test_scenes.py tests/test_locks.py
 
 quick: $(VENV)/.ready

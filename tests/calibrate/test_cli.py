@@ -215,6 +215,7 @@ def test_calibrate_passes_its_options_on(monkeypatch):
         "output": None,
         "force": False,
         "stability": False,
+        "heads": False,
         "as_json": False,
         "trust_remote_code": False,
     }
