@@ -41,6 +41,7 @@ FAMILIES = (
         "qwen3_asr",
         ("Qwen3ASRForConditionalGeneration",),
         f"{_MODELS}.qwen3_asr:PrunedQwen3ASR",
+        seen=True,
     ),
     ServedFamily(
         "qwen3_omni_moe",

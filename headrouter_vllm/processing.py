@@ -129,8 +129,8 @@ class PruningProcessor:
     def _check_text(self, settings: Settings, prompt: tuple[int, ...]) -> None:
         """Raise unless there is one place for the audio, and text to probe."""
         assert self._started is not None
-        config = self.info.get_hf_config()
-        audio, markers = audio_and_markers(self._started.family, config)
+        inner, outer = self.info.get_hf_config(), self.info.ctx.model_config.hf_config
+        audio, markers = audio_and_markers(self._started.family, inner, outer)
         tokens = selector(settings, self._profile).text_tokens
         reader = Reader((audio,), markers, tokens, Budget(keep=1))
         ids = torch.tensor(prompt)

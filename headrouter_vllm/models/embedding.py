@@ -87,7 +87,9 @@ class PrunedEmbeddings:
         """Return what a method by the question may see: of a prompt with one audio and text."""
         assert self._started is not None
         assert self._profile is not None
-        audio, markers = audio_and_markers(self._started.family, self.config)
+        audio, markers = audio_and_markers(
+            self._started.family, self.config, self._vllm_config.model_config.hf_config
+        )
         decoder = self.get_language_model().model
         return probed(
             decoder,

@@ -93,7 +93,9 @@ class KeptPositions(WithIndices):
                 indices.append(kept.to(mrope_positions.device))
             plain.append(states)
         if indices:
-            audio, _ = audio_and_markers(self._family, self.config)
+            audio, _ = audio_and_markers(
+                self._family, self.config, self._vllm_config.model_config.hf_config
+            )
             ids = torch.as_tensor(input_ids, device=mrope_positions.device)
             mrope_positions = channels.placed(
                 mrope_positions, ids == audio, num_computed_tokens, torch.cat(indices)

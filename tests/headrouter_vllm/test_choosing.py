@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,9 +65,16 @@ def test_families_are_the_cores():
 def test_tokens_are_told_apart_as_the_core_does(name):
     model = thinker("sdpa") if name == "qwen2_5_omni" else build(name)
     anatomy = families.locate(model)
-    audio, markers = audio_and_markers(name, anatomy.root.config)
+    audio, markers = audio_and_markers(name, anatomy.root.config, SimpleNamespace())
     assert (audio,) == anatomy.audio_ids
     assert markers == anatomy.marker_ids
+
+
+def test_markers_that_only_the_whole_model_names_are_known():
+    # so it is where vLLM reads a Qwen3-ASR that transformers wrote
+    inner = SimpleNamespace(audio_token_id=7, audio_start_token_id=151647)
+    outer = SimpleNamespace(audio_token_id=7, audio_start_token_id=8, audio_end_token_id=9)
+    assert audio_and_markers("qwen3_asr", inner, outer) == (7, (151647, 8, 9))
 
 
 def test_the_wheel_is_of_this_version():

@@ -25,7 +25,9 @@ def config(headrouter, **changes):
     multimodal = SimpleNamespace(video_pruning_rate=None, mm_processor_kwargs=None)
     hf_config = SimpleNamespace() if headrouter is None else SimpleNamespace(headrouter=headrouter)
     whole = SimpleNamespace(
-        model_config=SimpleNamespace(hf_config=hf_config, multimodal_config=multimodal),
+        model_config=SimpleNamespace(
+            hf_config=hf_config, multimodal_config=multimodal, uses_mrope=True
+        ),
         parallel_config=SimpleNamespace(pipeline_parallel_size=1, tensor_parallel_size=1),
         scheduler_config=SimpleNamespace(encoder_cache_size=2048),
         compilation_config=SimpleNamespace(cudagraph_mm_encoder=False),
@@ -81,6 +83,7 @@ def test_methods_without_a_question_say_so():
     [
         ("parallel_config__pipeline_parallel_size", 2, "pipeline parallelism"),
         ("speculative_config", object(), "speculative decoding"),
+        ("model_config__uses_mrope", False, "names no mrope_section"),
         ("lora_config", SimpleNamespace(enable_tower_connector_lora=True), "LoRA on the audio"),
         ("model_config__multimodal_config__video_pruning_rate", 0.3, "--video-pruning-rate"),
         (

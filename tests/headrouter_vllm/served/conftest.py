@@ -50,17 +50,18 @@ def processor(checkpoint):
     return Qwen2_5OmniProcessor.from_pretrained(checkpoint)
 
 
-def make_engine(checkpoint: Any, **more: Any) -> Any:
-    """Return an engine for the wide tiny-omni, with headrouter switched on and nothing pruned."""
+def make_engine(checkpoint: Any, headrouter: dict[str, Any] | None = None, **more: Any) -> Any:
+    """Return an engine with headrouter switched on, and nothing pruned unless asked for."""
     from vllm import LLM
 
-    started = {"profile": PROFILE, "force": True}
-    given = {"max_num_seqs": 8, "max_model_len": 2048, "seed": 0} | more
+    started = {"profile": PROFILE, "force": True} if headrouter is None else headrouter
+    sounds = {"image": 0, "video": 0, "audio": 3}
+    given = {"max_num_seqs": 8, "max_model_len": 2048, "limit_mm_per_prompt": sounds} | more
     return LLM(
         str(checkpoint),
         dtype="float32",
         enforce_eager=True,
-        limit_mm_per_prompt={"image": 0, "video": 0, "audio": 3},
+        seed=0,
         hf_overrides={"headrouter": started},
         **given,
     )
