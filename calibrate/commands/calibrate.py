@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,13 @@ from calibrate.commands.options import (
 )
 
 
+class Recipe(enum.Enum):
+    """What may be chosen; :data:`calibrate.estimation.choosing.choices.RECIPES` says what."""
+
+    BEST = "best"
+    PAPER = "paper"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
     """What ``headrouter calibrate`` is asked."""
@@ -31,6 +39,14 @@ class Calibrate:
         typer.Option(
             metavar="PATH",
             help="JSONL manifest, or folder with metadata.csv or .jsonl; default: shipped scenes.",
+        ),
+    ] = None
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ask these of the recordings in the folder --data, one a line or JSONL; the"
+            " model's own answers are the reference.",
         ),
     ] = None
     per_category: Annotated[
@@ -62,6 +78,14 @@ class Calibrate:
             "--heads",
             help="Only add scores of KV heads, for eviction (AudioKV), to the model's profile.",
         ),
+    ] = False
+    recipe: Annotated[
+        Recipe,
+        typer.Option(help="best: choose how inputs are routed; paper: by spread (Eq. 12-14)."),
+    ] = Recipe.BEST
+    leave_one_out: Annotated[
+        bool,
+        typer.Option("--leave-one-out", help="Also ablate heads by leaving each out (slower)."),
     ] = False
     as_json: AsJson = False
     trust_remote_code: TrustRemoteCode = False

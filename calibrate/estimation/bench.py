@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from calibrate.estimation.replay.layers import answer_nll, replay
+from calibrate.estimation.replay.layers import answer_divergence, answer_nll, replay
 from calibrate.estimation.replay.prefix import Prefix, capture
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models.named import Loaded
@@ -35,6 +35,9 @@ class Outcome:
     """Mean negative log-likelihood of the reference answer, nats per token."""
     right: bool
     """Whether greedy decoding gives exactly the reference answer."""
+    divergence: float | None = None
+    """Mean Jensen-Shannon divergence from the unpruned model's tokens, nats per answer token, in
+    [0, log 2]; None where :meth:`Bench.unpruned` was not asked before."""
 
 
 class Bench:
@@ -45,15 +48,17 @@ class Bench:
         samples = sample.read(max_seconds=loaded.frontend.max_seconds)
         audio = resample(samples, SAMPLE_RATE, loaded.frontend.sample_rate)
         inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
-        prompt = loaded.frontend.inputs([audio], sample.prompt)
+        answer = len(loaded.frontend.answer_ids(sample.answer))
         self.sample = sample
         inputs = loaded.place(inputs)
         self._model = model
         with _named(sample):
-            self._prefix: Prefix = capture(model, inputs, layer, prompt["input_ids"].shape[1])
+            prompt_length = inputs["input_ids"].shape[1] - answer
+            self._prefix: Prefix = capture(model, inputs, layer, prompt_length)
         self._answer = self._prefix.answer_ids.to(model.device)
         self._probes: dict[str, torch.Tensor] = {}
         self._outcomes: dict[bytes, Outcome] = {}
+        self._reference: torch.Tensor | None = None
 
     @property
     def audio_tokens(self) -> int:
@@ -61,7 +66,7 @@ class Bench:
         return len(self._prefix.audio)
 
     def probe(self, text_tokens: str) -> torch.Tensor:
-        """The probe [H, N_a] with the queries of ``all`` text tokens or of those ``after``."""
+        """The probe [H, N_a] with the queries of some text tokens, see :mod:`.prefix`."""
         if text_tokens not in self._probes:
             view = self._prefix.seen_by(text_tokens)
             assert view.queries is not None
@@ -78,6 +83,15 @@ class Bench:
         """States [N_a, D] of the audio tokens on entry to the pruning layer, on the CPU."""
         return self._prefix.hidden_states[self._prefix.audio].cpu()
 
+    @torch.inference_mode()
+    def unpruned(self) -> Outcome:
+        """The outcome without pruning, which those asked for later are compared with."""
+        everything = torch.arange(self.audio_tokens)[None]
+        self._reference = replay(self._model, self._prefix, everything)
+        self._outcomes.clear()
+        (outcome,) = self.outcomes([everything[0]])
+        return outcome
+
     def outcomes(self, kept_sets: Sequence[torch.Tensor]) -> list[Outcome]:
         """The outcome of each kept set (LongTensor [k] on the CPU, ascending)."""
         keys = [kept.numpy().tobytes() for kept in kept_sets]
@@ -91,13 +105,20 @@ class Bench:
         return [self._outcomes[key] for key in keys]
 
     def merged(self, selections: Sequence[Selection]) -> list[Outcome]:
-        """The outcome of each selection, whose kept tokens may get other states; not remembered."""
-        alike: dict[tuple[int, bool], list[int]] = {}
-        for index, selection in enumerate(selections):
-            kind = len(selection.kept), selection.states is None
-            alike.setdefault(kind, []).append(index)
+        """The outcome of each selection, whose kept tokens may get other states.
+
+        Those with other states are not remembered; the rest are kept sets like any other.
+        """
+        plain = [selection.kept for selection in selections if selection.states is None]
+        known = iter(self.outcomes(plain))
+        by_count: dict[int, list[int]] = {}
         found: dict[int, Outcome] = {}
-        for indices in alike.values():
+        for index, selection in enumerate(selections):
+            if selection.states is None:
+                found[index] = next(known)
+            else:
+                by_count.setdefault(len(selection.kept), []).append(index)
+        for indices in by_count.values():
             outcomes = self._run([selections[index] for index in indices])
             found.update(zip(indices, outcomes, strict=True))
         return [found[index] for index in range(len(selections))]
@@ -117,7 +138,10 @@ class Bench:
                 logits = replay(self._model, self._prefix, kept, states)
             nll = answer_nll(logits, self._answer).tolist()
             right = (logits.argmax(-1) == self._answer).all(-1).tolist()
-            found += [Outcome(loss, hit) for loss, hit in zip(nll, right, strict=True)]
+            apart: list[float | None] = [None] * len(nll)
+            if self._reference is not None:
+                apart = answer_divergence(logits, self._reference).tolist()
+            found += map(Outcome, nll, right, apart)
         return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibrate.estimation.ablation import KINDS
+from calibrate.estimation.ablation import BOTH_KINDS
 from calibrate.estimation.choosing.choices import Choices, Fitted
 from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.estimation.choosing.material import Material, spreads_of
@@ -26,7 +26,7 @@ from headrouter_core.profile.checks import LONGEST_NAME, is_name
 from headrouter_core.profile.profile import Profile
 from headrouter_core.profile.recipe import Recipe
 from headrouter_core.profile.schema import MAX_TASKS
-from headrouter_core.routing import GROUPS as VECTORS
+from headrouter_core.routing import VECTORS
 from headrouter_core.selectors import AdaptiveSegments
 
 #: Bytes of a bundle that do not grow with the samples, and those of one task in its report.
@@ -52,7 +52,7 @@ def check_room(
             )
     heads = model_info(loaded.model, layer).heads
     used = sum(not sample.held_out for sample in samples)
-    numbers = used * (heads + 4) + 2 * len(KINDS) * len(tasks) * len(ratios) * heads
+    numbers = used * (heads + 4) + 2 * len(BOTH_KINDS) * len(tasks) * len(ratios) * heads
     # JSON in JSON, as in the file
     names = json.dumps(json.dumps([[s.id, s.task] if not s.held_out else s.id for s in samples]))
     size = 4 * numbers + len(names) + _A_TASK * len(tasks) + _REST
@@ -79,13 +79,15 @@ def bundle(
     benches = material.benches
     rows = [bench.sample for bench in benches]
     tasks = list(dict.fromkeys(sample.task for sample in rows))
-    means, errors = material.ablation.by_task(tasks, [sample.task for sample in rows])
+    means, errors = material.ablation.by_task(
+        tasks, [sample.task for sample in rows], [sample.cluster for sample in rows]
+    )
     spreads = spreads_of(benches, fitted.text_tokens)
     candidate = choices.weights.candidate
     tensors = {
         **{f"weights.{name}": fitted.weights[i].clone() for i, name in enumerate(VECTORS)},
-        "centers": torch.from_numpy(fitted.routing.centers),
-        "bandwidth": torch.tensor([fitted.routing.bandwidth], dtype=torch.float64),
+        "centers": torch.from_numpy(fitted.router.routing.centers),
+        "bandwidth": torch.tensor([fitted.router.routing.bandwidth], dtype=torch.float64),
         "calibration.selectivity": torch.stack(
             [bench.selectivity(fitted.text_tokens).float() for bench in benches]
         ),
@@ -94,6 +96,8 @@ def bundle(
         "calibration.ablation": torch.from_numpy(means).float(),
         "calibration.ablation_stderr": torch.from_numpy(errors).float(),
     }
+    if fitted.router.rule is not None:
+        tensors["router.selectivity"] = torch.from_numpy(fitted.router.rule)
     info = model_info(loaded.model, layer)
     return Profile(
         tensors=tensors,
@@ -103,12 +107,14 @@ def bundle(
             layer=layer,
             text_tokens=fitted.text_tokens,
             prefilter_exponent=fitted.exponent,
-            ablation=KINDS,
+            ablation=material.ablation.kinds,
             weights_rule=candidate.rule,
             weights_strength=candidate.strength,
-            centers_rule="group_means_midpoint",
+            weights_unit="head_deviation",
+            route=fitted.route,
+            centers_rule="group_means_midpoint" if material.grouped else "overall_mean",
             bandwidth_rule=(
-                "pooled_deviation" if choices.routing.factor == 1.0 else "cross_validated"
+                "pooled_deviation" if choices.route.factor == 1.0 else "cross_validated"
             ),
         ),
         calibration={
@@ -128,7 +134,8 @@ def bundle(
             "validation": {
                 "weights": _round(choices.weights.losses),
                 "probe": _round(choices.probe.losses),
-                "bandwidth_factor": _round(choices.routing.losses),
+                "bandwidth_factor": _round(choices.route.factor_losses),
+                "route": _round(choices.route.losses),
                 "segments": _round(choices.segments.losses),
             },
             "intervals": intervals(material, fitted, spreads, seed),
@@ -141,9 +148,9 @@ def bundle(
 def intervals(
     material: Material, fitted: Fitted, spreads: np.ndarray, seed: int
 ) -> dict[str, list[float]]:
-    """95 % bootstrap intervals of the two fitted centers, over clusters."""
+    """95 % bootstrap intervals of the two fitted centers, over clusters; none without groups."""
     found = {}
-    for group in GROUPS:
+    for group in GROUPS if material.grouped else ():
         inside = [i for i, bench in enumerate(material.benches) if bench.sample.group == group]
         clusters = [material.benches[i].sample.cluster for i in inside]
         rng = np.random.default_rng(seed)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from calibrate.estimation.ablation import ablate
+from calibrate.estimation.ablation import KINDS, ablate
 from calibrate.estimation.bench import Bench
 from calibrate.estimation.bundling import bundle, check_room
 from calibrate.estimation.choosing.choices import choose
 from calibrate.estimation.choosing.material import Material
-from calibrate.estimation.report.heldout import report
+from calibrate.estimation.report.heldout import observe, report
+from calibrate.estimation.report.routes import routing_report
 from calibrate.estimation.report.stability import by_length, stability
 from calibrate.estimation.samples.lengths import LONGEST, check_answers
-from calibrate.estimation.samples.sample import (
-    Sample,
-)
+from calibrate.estimation.samples.sample import Sample
 from calibrate.estimation.samples.usable import check_samples
 from calibrate.models.named import Loaded
 from calibrate.terminal.progress import Progress
@@ -24,6 +23,8 @@ from headrouter_core.profile.profile import Profile
 #: Samples a category that stand for "half of the calibration split" with the shipped scenes: the
 #: split has about 50 clips for each of its nine tasks.
 HALF_OF_SPLIT = 25
+#: Fewest samples a category that the report takes, where there are as many.
+REPORTED = 20
 
 
 def calibrate(
@@ -35,13 +36,18 @@ def calibrate(
     seed: int,
     progress: Progress,
     other_lengths: Sequence[Sample] = (),
+    recipe: str = "best",
+    kinds: tuple[str, ...] = KINDS,
     again: Callable[[int, int], list[Sample]] | None = None,
     sizes: tuple[int, int] = (10, HALF_OF_SPLIT),
 ) -> Profile:
     """Run the whole procedure on ``samples`` and return the profile.
 
-    ``other_lengths`` are samples of other durations, used only to report how the mixing moves with
-    length; ``again`` draws other samples (per category, seed) to report how stable the result is.
+    ``other_lengths`` are samples of other durations: text tokens, prefilter and route are judged on
+    them too, and the report says how the mixing moves with length. ``recipe`` is one of
+    :data:`.choosing.choices.RECIPES`, ``kinds`` are those of the ablation. ``again`` draws other
+    samples (per category, seed) to report how stable the result is. Samples for the report are
+    prepared after all choices, one at a time.
     Raises ``UsageError`` for ratios that prune nothing or stand twice, and for samples that leave a
     fold, a group or the report empty, that are more than a profile can hold, and for a reference
     answer that is too long.
@@ -50,21 +56,27 @@ def calibrate(
     check_samples(samples)
     check_room(loaded, samples, layer, ratios)
     check_answers(loaded, ((s.where or s.id, s.answer, LONGEST) for s in samples))
-    with progress.stage("Encoding samples", len(samples) + len(other_lengths)) as tick:
-        benches = prepare(loaded, samples, layer, tick)
+    used = [sample for sample in samples if not sample.held_out]
+    held_out = [sample for sample in samples if sample.held_out]
+    with progress.stage("Encoding samples", len(used) + len(other_lengths)) as tick:
+        benches = prepare(loaded, used, layer, tick)
         others = prepare(loaded, other_lengths, layer, tick)
-    chosen_on = [bench for bench in benches if not bench.sample.held_out]
-    held_out = [bench for bench in benches if bench.sample.held_out]
-    with progress.stage("Head ablation", len(chosen_on)) as tick:
-        material = Material(chosen_on, ablate(chosen_on, ratios, tick))
-    choices = choose(material, ratios, progress)
+    with progress.stage("Head ablation", len(benches)) as tick:
+        material = Material(benches, ablate(benches, ratios, tick, kinds), others)
+    choices = choose(material, ratios, progress, recipe)
     fitted = choices.fit(material)
     with progress.stage("Held-out report", len(held_out)) as tick:
-        results = report(held_out, fitted, ratios, seed, tick)
-    results["by_length"] = by_length([*chosen_on, *others], fitted)
+        outcomes = []
+        for sample in held_out:
+            outcomes.append(observe(Bench(loaded, sample, layer), fitted, ratios))
+            tick()
+    results = report(held_out, outcomes, ratios, seed)
+    if material.grouped:
+        results["routing"] = routing_report(material, outcomes, held_out, choices, fitted, seed)
+    results["by_length"] = by_length(material.judged, fitted)
     if again is not None:
         results["stability"] = stability(
-            loaded, again, sizes, choices, layer=layer, ratios=ratios, progress=progress
+            loaded, again, sizes, recipe, kinds, layer=layer, ratios=ratios, progress=progress
         )
     return bundle(loaded, samples, material, choices, fitted, results, layer, ratios, seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import shlex
 import tempfile
@@ -9,13 +10,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from calibrate.commands.calibrate import Calibrate
-from calibrate.estimation.calibration import HALF_OF_SPLIT, calibrate
+from calibrate.commands.calibrate import Calibrate, Recipe
+from calibrate.estimation.ablation import BOTH_KINDS, KINDS
+from calibrate.estimation.calibration import HALF_OF_SPLIT, REPORTED, calibrate
 from calibrate.estimation.heads.command import run as add_heads
-from calibrate.estimation.report.stability import LENGTHS
+from calibrate.estimation.samples.questions import answered, question_samples
 from calibrate.estimation.samples.sample import (
+    UNGROUPED,
     Sample,
     manifest_samples,
+    other_lengths,
     shipped_samples,
 )
 from calibrate.estimation.samples.usable import audible, check_samples, limited
@@ -44,27 +48,39 @@ def run(request: Calibrate) -> None:
     check_ratios(ratios)
     data, seed = request.data, request.seed
     output = request.output or Path(f"{named.source(request.model).name}.safetensors")
-    claim(output, force=request.force, inputs=[data] if data else [])
-
+    questions = request.questions
+    if questions is not None and data is None:
+        raise UsageError("--questions asks about recordings; name their folder with --data")
+    claim(output, force=request.force, inputs=[path for path in (data, questions) if path])
+    listed = functools.partial(_listed, data, questions)
+    sizes = (request.per_category, HALF_OF_SPLIT)
+    if data is not None:  # what is wrong with the files is said before a model is loaded
+        first = limited(listed(request.per_category, seed), request.limit)
+        check_samples(first)
+        if request.recipe is Recipe.PAPER and any(s.group == UNGROUPED for s in first):
+            raise UsageError(
+                f"--recipe paper mixes by group and {questions} names none; name the group of each"
+                " question, or take --recipe best"
+            )
+        if request.stability:
+            sizes = _sizes(request.per_category, listed(_ALL, seed), data)
+    loaded = named.load_asked(request)
     unheard: dict[str, str] = {}
 
-    def draw(count: int, number: int) -> list[Sample]:
-        if data is None:
-            return shipped_samples(count, seed=number)
-        return audible(manifest_samples(data, count, seed=number), loaded.frontend, unheard)
+    def draw(count: int, number: int, most: int | None = None) -> list[Sample]:
+        samples = listed(count, number)
+        if data is not None:
+            samples = audible(samples, loaded.frontend, unheard)
+        samples = limited(samples, most)
+        if questions is not None:
+            with progress.stage("Answers without pruning", len(samples)) as tick:
+                samples = answered(loaded, samples, tick)
+        return samples
 
-    sizes = (request.per_category, HALF_OF_SPLIT)
-    if data is not None:  # what is wrong with the manifest is said before a model is loaded
-        manifest = manifest_samples(data, request.per_category, seed=seed)
-        check_samples(limited(manifest, request.limit))
-        if request.stability:
-            everything = manifest_samples(data, _ALL, seed=seed)
-            sizes = _sizes(request.per_category, everything, data)
-    loaded = named.load_asked(request)
-    samples = limited(draw(request.per_category, seed), request.limit)
-    check_samples(samples)
-    others = [] if data else _other_lengths(seed)
+    others = [] if data else other_lengths(seed)
     with Progress(STDERR) as progress:
+        samples = draw(request.per_category, seed, request.limit)
+        check_samples(samples)
         profile = calibrate(
             loaded,
             samples,
@@ -73,6 +89,8 @@ def run(request: Calibrate) -> None:
             seed=seed,
             progress=progress,
             other_lengths=others,
+            recipe=request.recipe.value,
+            kinds=BOTH_KINDS if request.leave_one_out else KINDS,
             again=draw if request.stability else None,
             sizes=sizes,
         )
@@ -88,6 +106,16 @@ def run(request: Calibrate) -> None:
             f"{len(unheard)} recordings of {data} could not be used, and the profile"
             " rests on the others"
         )
+
+
+def _listed(data: Path | None, questions: Path | None, count: int, seed: int) -> list[Sample]:
+    """Draw samples: so many a category to estimate on, and as many or more for the report."""
+    reported = max(count, REPORTED)
+    if data is None:
+        return shipped_samples(count, seed=seed, report=reported)
+    if questions is None:
+        return manifest_samples(data, count, seed=seed, report=reported)
+    return question_samples(data, questions, count, seed=seed, report=reported)
 
 
 def _outcome(profile: Profile, output: Path, model: str) -> Iterator[str]:
@@ -132,16 +160,6 @@ def _save(profile: Profile, output: Path, *, force: bool) -> None:
     raise HeadRouterError(
         f"{failed}; nor is there any other place that takes the calibrated profile"
     ) from failed
-
-
-def _other_lengths(seed: int) -> list[Sample]:
-    """Two scenes a task of each other length, from the clips that choices are made on."""
-    return [
-        sample
-        for seconds in LENGTHS
-        if seconds != 10.0
-        for sample in shipped_samples(2, seed=seed, seconds=seconds, report=False)
-    ]
 
 
 def _sizes(per_category: int, everything: Sequence[Sample], data: Path) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from calibrate.commands.inspect import Inspect
 from calibrate.inspection import tables
+from calibrate.inspection.routing_words import routing_table
 from calibrate.inspection.screen import screen
 from calibrate.inspection.verdicts import verdicts
 from calibrate.inspection.worth import doubts
@@ -101,6 +102,7 @@ def _everything(profile: Profile, title: str) -> Iterator[RenderableType | None]
         yield tables.ablation_table(profile)
     if profile.results:
         yield tables.results_table(profile.results)
+        yield routing_table(profile.results)
         yield tables.lengths_table(profile.results)
         yield tables.stability_table(profile.results)
     yield tables.provenance_table(profile)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.inspection.verdicts import METHODS, verdicts
+from calibrate.inspection.verdicts import METHODS, strength, verdicts
 from calibrate.inspection.worth import doubts, sentences, table
 from calibrate.terminal.pages import page
 from headrouter_core.profile.profile import Profile
@@ -109,7 +109,7 @@ def _facts(profile: Profile) -> Iterator[tuple[str, str]]:
         f" {recipe.text_tokens}; route: {recipe.route}; prefilter exponent"
         f" {recipe.prefilter_exponent:g}",
     )
-    yield "Weights from", f"{recipe.weights_rule}, strength {recipe.weights_strength:g} per nat"
+    yield "Weights from", strength(recipe)
     yield "Fingerprint", str(model.fingerprint or "none (weights cannot be compared)")
     yield "Samples", f"{len(calibration['samples'])}, manifest {calibration['manifest']}"
     yield (

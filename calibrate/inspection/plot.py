@@ -6,13 +6,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from calibrate.inspection.tables import SAMPLED
 from calibrate.sound.figures import png, text_as_data
 from calibrate.terminal.visible import one_line
 from headrouter_core.errors import UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.routing import GROUPS
 
-COLOURS = {"semantic": "#2f6db3", "uniform": "#8a8a8a", "acoustic": "#e07b1a"}
+COLOURS = {
+    "semantic": "#2f6db3",
+    "uniform": "#8a8a8a",
+    "acoustic": "#e07b1a",
+    "pooled": "#3f9b57",
+}
 
 
 def draw(profile: Profile) -> bytes:
@@ -64,7 +70,7 @@ def _densities(axes: Axes, profile: Profile) -> None:
     high = max(spread.max(), centers.max() + 3 * sigma)
     bins = np.linspace(low, high, 41).tolist()
     tallest = 0.0
-    for group in ("semantic", "acoustic"):
+    for group in SAMPLED:
         values = spread[of_sample == group]
         if not len(values):
             continue

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from calibrate.inspection.tables import COLOURS
+from calibrate.inspection.tables import COLOURS, SAMPLED
 from calibrate.inspection.worth import worth
 from headrouter_core.profile.profile import Profile
 from headrouter_core.routing import GROUPS, VECTORS
@@ -107,7 +107,7 @@ def _spreads(profile: Profile, bins: int) -> RenderableType:
     low = min(spread.min(), centers.min() - sigma)
     high = max(spread.max(), centers.max() + sigma)
     table = Table.grid(padding=(0, 2))
-    for group in (GROUPS[0], GROUPS[2]):
+    for group in SAMPLED:
         values = spread[of_sample == group]
         if len(values):
             counts, _ = np.histogram(values, bins=bins, range=(low, high))

@@ -10,13 +10,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from calibrate.inspection.verdicts import METHODS, verdicts
+from calibrate.inspection.verdicts import METHODS, bases, strength, verdicts
 from calibrate.terminal.console import WARNING
 from headrouter_core.profile.profile import Profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _LEVELS = " ▁▂▃▄▅▆▇█"
+#: Groups of samples; those whose group was not told are pooled.
+SAMPLED = ("semantic", "acoustic", "pooled")
 #: One colour per vector, each read on white and on black.
 COLOURS = {
     "semantic": "color(33)",
@@ -41,14 +43,19 @@ def facts_table(profile: Profile, title: str) -> RenderableType:
         f"{recipe.selector}: prune before layer {recipe.layer}, text tokens: {recipe.text_tokens}, "
         f"prefilter exponent {recipe.prefilter_exponent:g}",
     )
-    table.add_row(
-        "weights from", f"{recipe.weights_rule}, strength {recipe.weights_strength:g} per nat"
-    )
+    table.add_row("weights from", strength(recipe))
     for selector, settings in recipe.selector_parameters.items():
-        named = ", ".join(f"{name} {value}" for name, value in settings.items())
-        table.add_row(selector.replace("_", " "), named)
+        by_ratio = settings.get("by_ratio", {})
+        plain = {name: value for name, value in settings.items() if name != "by_ratio"}
+        table.add_row(selector.replace("_", " "), _named(plain))
+        for ratio, found in by_ratio.items():
+            table.add_row("", f"at {ratio}: {_named(found)}")
     table.add_row("fingerprint", str(model.fingerprint or "none (weights cannot be compared)"))
     return Group(Text(f"Profile {title}", style="bold"), table)
+
+
+def _named(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def bar(value: float, full: float, width: int) -> str:
@@ -59,17 +66,18 @@ def bar(value: float, full: float, width: int) -> str:
 
 
 def weights_table(profile: Profile) -> RenderableType:
-    """The three weight vectors as bars, one row a head."""
+    """The weight vectors as bars, one row a head."""
     heads = profile.model.heads
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("head", justify="right")
-    full = float(profile.weights.max())
-    for name in GROUPS:
+    full = float(profile.vectors.max())
+    names = VECTORS[: len(profile.vectors)]
+    for name in names:
         table.add_column(name)
     for head in range(heads):
         cells = [
-            Text(f"{float(w):.3f} {bar(float(w), full, 14)}", style=COLOURS[name])
-            for name, w in zip(GROUPS, profile.weights[:, head], strict=True)
+            Text(f"{float(w):.3f} {bar(float(w), full, 10)}", style=COLOURS[name])
+            for name, w in zip(names, profile.vectors[:, head], strict=True)
         ]
         table.add_row(str(head), *cells)
     return Group(Text(f"Head weights (even would be {1 / heads:.4f})", style="bold"), table)
@@ -116,7 +124,7 @@ def ablation_table(profile: Profile) -> RenderableType:
         table.add_column(f"{kind.replace('_', ' ')}\nhead", justify="right")
         columns = []
         for r, ratio in enumerate(profile.calibration["ratios"]):
-            for group in ("semantic", "acoustic"):
+            for group in SAMPLED:
                 rows = [i for i, task in enumerate(tasks) if groups[task] == group]
                 if not rows:
                     continue
@@ -146,10 +154,11 @@ def results_table(results: Mapping[str, Any]) -> RenderableType:
     heading = (
         f"On {results['samples']} samples that took no part: NLL in nats/token (exact answers)"
     )
-    lines = [
-        Text(f"  {line}", style="" if verdict == "better" else WARNING)
-        for verdict, line in verdicts(results)
-    ]
+    lines = []
+    for (verdict, line), basis in zip(verdicts(results), bases(results), strict=True):
+        lines.append(Text(f"  {line}", style="" if verdict == "better" else WARNING))
+        if basis is not None:
+            lines.append(Text(f"    {basis}"))
     return Group(Text(heading, style="bold"), table, *lines)
 
 
@@ -192,7 +201,18 @@ def stability_table(results: Mapping[str, Any]) -> RenderableType | None:
         table.add_row(seed, *cells)
     sizes = found["per_category"]
     heading = f"Change from {sizes['large']} samples a category to {sizes['small']}"
-    return Group(Text(heading, style="bold"), table)
+    fits = {"large": found.get("large", {}), **found.get("small", {})}
+    chosen = [
+        Text(f"  chosen, {seed if seed == 'large' else f'seed {seed}'}: {_choices(fit['choices'])}")
+        for seed, fit in fits.items()
+        if "choices" in fit
+    ]
+    return Group(Text(heading, style="bold"), table, *chosen)
+
+
+def _choices(choices: Mapping[str, Any]) -> str:
+    """Return what was chosen, but for the settings of segments, which are long."""
+    return _named({name: value for name, value in choices.items() if name != "segments"})
 
 
 def provenance_table(profile: Profile) -> RenderableType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from calibrate.inspection.routing_words import routing_doubts, routing_sentence
 from calibrate.inspection.verdicts import METHODS
 from headrouter_core.profile.profile import Profile
 
@@ -19,9 +20,9 @@ SAFE = 0.05
 _UNPRUNED = "no pruning"
 #: Rival in the report -> its name here.
 _RIVALS = {"uniform weights": "uniform weights", "frame": "Frame"}
-_WORDS = {"better": "better", "worse": "WORSE", "tie": "a tie"}
-#: Ratios that there are lines for.
-_RATIOS = 3
+_WORDS = {"better": "better", "worse": "WORSE", "tie": "a tie", "withheld": "too few speakers"}
+#: Lines of the whole verdict, and of ratios where there is room.
+_LINES, _RATIOS = 9, 3
 
 Estimate = dict[str, Any]
 
@@ -30,10 +31,12 @@ def worth(profile: Profile) -> Iterator[str]:
     """Yield what a profile is worth, in at most 9 lines of at most 79 characters.
 
     Whether it is better than uniform weights and than Frame, which pruning ratio is safe, what
-    speaks against trusting that, and the differences with their intervals.
+    speaks against trusting that or else what routing is worth, and the differences with their
+    intervals.
     """
-    yield from sentences(profile)
-    yield from table(profile.results)
+    said = list(sentences(profile))
+    yield from said
+    yield from table(profile.results, min(_RATIOS, _LINES - 2 - len(said)))
 
 
 def sentences(profile: Profile) -> Iterator[str]:
@@ -50,8 +53,12 @@ def sentences(profile: Profile) -> Iterator[str]:
         for rival, name in _RIVALS.items():
             yield f"Compared with {name}: {_sentence(_compared(results, rival))}."
         yield _safety(results)
-    if doubt := _doubt(profile):
+    if "pooled" in profile.calibration["groups"].values():
+        yield "Routing could not be tested: the questions name no groups."
+    if doubt := _doubt(profile):  # where there is one, all routes keep the same tokens
         yield f"Beware: {doubt}."
+    elif sentence := routing_sentence(results):
+        yield sentence
 
 
 def safe_ratio(results: Mapping[str, Any]) -> float | None:
@@ -85,7 +92,7 @@ def doubts(profile: Profile) -> list[str]:
             "The 95 % intervals of the semantic and the acoustic center overlap: spread hardly "
             "tells the groups apart on these samples."
         )
-    return found
+    return [*found, *routing_doubts(profile.results)]
 
 
 def _doubt(profile: Profile) -> str | None:
@@ -94,7 +101,7 @@ def _doubt(profile: Profile) -> str | None:
         return "the prefilter exponent is 1, so kept tokens are exactly Frame's"
     if profile.recipe.weights_rule == "uniform":
         return "no weighting of heads was better in cross-validation; all are even"
-    if _centers_overlap(profile):
+    if "routing" not in profile.results and _centers_overlap(profile):
         return "spread hardly tells semantic from acoustic; routing does little"
     return None
 
@@ -157,8 +164,8 @@ def _safety(results: Mapping[str, Any]) -> str:
     return f"No ratio is shown to be safe, that is, to raise NLL by less than {SAFE:g}."
 
 
-def table(results: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each ratio: headrouter minus the others, with 95 % intervals."""
+def table(results: Mapping[str, Any], most: int = _RATIOS) -> Iterator[str]:
+    """Yield headrouter minus the others, with 95 % intervals: at most so many lines of ratios."""
     if not results:
         return
     columns = {name: _compared(results, rival) for rival, name in _RIVALS.items()}
@@ -167,7 +174,7 @@ def table(results: Mapping[str, Any]) -> Iterator[str]:
     if not columns:
         return
     ratios = _ascending(results)
-    shown = ratios if len(ratios) <= _RATIOS else ratios[: _RATIOS - 1]
+    shown = ratios if len(ratios) <= most else ratios[: most - 1]
     carried = f" of {results['clusters']} speakers or clips" if "clusters" in results else ""
     yield f"NLL (nats/token) on {results['samples']} held-out samples{carried}, minus that of"
     yield " ratio " + "".join(f"{name:<25}" for name in columns).rstrip()

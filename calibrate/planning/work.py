@@ -14,17 +14,22 @@ from typing import Any
 
 from calibrate.commands.calibrate import Calibrate
 from calibrate.commands.evaluate import Evaluate
-from calibrate.estimation.ablation import head_variants
-from calibrate.estimation.choosing.choices import EXPONENTS, TEXTS
+from calibrate.estimation.ablation import KINDS, head_variants
+from calibrate.estimation.calibration import REPORTED
+from calibrate.estimation.choosing.choices import EXPONENTS, ROUTES, TEXTS
 from calibrate.estimation.choosing.fitting import BANDWIDTH_FACTORS
-from calibrate.estimation.choosing.material import CANDIDATES
-from calibrate.estimation.choosing.segmenting import ROUTES
-from calibrate.estimation.samples.sample import Sample, manifest_samples, shipped_samples
+from calibrate.estimation.choosing.material import candidates
+from calibrate.estimation.choosing.segmenting import PATH
+from calibrate.estimation.samples.sample import (
+    Sample,
+    manifest_samples,
+    other_lengths,
+    shipped_samples,
+)
 from calibrate.estimation.samples.usable import check_samples, limited
 from calibrate.evaluation.asking.methods import METHODS as COMPARED
 from calibrate.evaluation.datasets.sources import SCENES, in_turn, read_data
 from calibrate.evaluation.scoring.items import JUDGED, TRANSCRIPT, Dataset, Item
-from calibrate.inspection.verdicts import METHODS as REPORTED
 from calibrate.planning.blueprint import Blueprint
 from calibrate.planning.costs import Costs
 from calibrate.planning.encoder import Encoder
@@ -110,15 +115,20 @@ class Pricing:
 
 
 def calibration_sets(heads: int, ratios: int) -> tuple[int, int]:
-    """Return the kept sets of a sample that choices are made on, and of one of the report."""
-    each = (
+    """Return the kept sets of a sample that choices are made on, and of one of the report.
+
+    Those of routing and of the report hold one more: the vector of the true group.
+    """
+    chosen = (
         len(head_variants(heads))
-        + len(CANDIDATES)
+        + len(candidates(KINDS))
         + len(EXPONENTS) * len(TEXTS)
         + len(BANDWIDTH_FACTORS)
         + len(ROUTES)
+        + len(PATH)
     )
-    return ratios * each, 1 + ratios * len(REPORTED)
+    frame_and_segments = 2
+    return ratios * chosen, 1 + ratios * (len(ROUTES) + 1 + frame_and_segments)
 
 
 def calibration(pricing: Pricing, data: str, ratio: float | None) -> Work:
@@ -129,9 +139,9 @@ def calibration(pricing: Pricing, data: str, ratio: float | None) -> Work:
     """
     ratios = parse_ratios(Calibrate.ratios) if ratio is None else (ratio,)
     if data == SCENES:
-        samples = shipped_samples(Calibrate.per_category)
+        samples = shipped_samples(Calibrate.per_category, report=REPORTED) + other_lengths()
     else:
-        samples = manifest_samples(Path(data), Calibrate.per_category)
+        samples = manifest_samples(Path(data), Calibrate.per_category, report=REPORTED)
     check_samples(samples)
     frontend = pricing.blueprint.frontend
     asked, unfit = [], []

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Any
 
-from calibrate.inspection.verdicts import METHODS, verdicts
+from calibrate.inspection.verdicts import METHODS, strength, verdicts
 from calibrate.inspection.worth import doubts, sentences
 from calibrate.terminal.visible import one_line
 from headrouter_core.profile.profile import Profile
@@ -39,8 +39,7 @@ def card(profile: Profile, name: str) -> str:
         f"family {model.family}, {model.layers} layers; {model.heads} heads of layer"
         f" {model.probe_layer} are probed, in {model.dtype}",
         f"pruning layer M = {recipe.layer}; route {recipe.route}",
-        f"head weights: {recipe.weights_rule}, strength {recipe.weights_strength:g}"
-        f" per {recipe.weights_unit}",
+        f"head weights: {strength(recipe)}",
         f"text tokens: {recipe.text_tokens}; prefilter exponent {recipe.prefilter_exponent:g}",
         f"bandwidth {profile.bandwidth:.4f} ({recipe.bandwidth_rule})",
         f"fingerprint {_code(model.fingerprint or 'none')}",

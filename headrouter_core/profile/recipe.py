@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from headrouter_core.profile.checks import check_keys, is_real, is_whole, require
+from headrouter_core.profile.checks import check_keys, entries, is_real, is_whole, require
 from headrouter_core.routing import ROUTES
 
 #: Allowed values of the named choices. A new rule is a new word here.
@@ -18,7 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ablation_loss": ("answer_nll",),
     "weights_unit": ("nat", "head_deviation"),
     "weights_rule": ("uniform", "leave_one_out", "keep_one", "combined"),
-    "centers_rule": ("group_means_midpoint", "group_means_pooled"),
+    "centers_rule": ("group_means_midpoint", "group_means_pooled", "overall_mean"),
     "bandwidth_rule": ("pooled_deviation", "cross_validated"),
     "route": ROUTES,
     "order": ("ablation_weights_search_routing",),
@@ -26,16 +26,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "early_cache": ("full", "pruned"),
 }
 
-#: Selector -> its calibrated parameters, and what each may be: one of some names, or a number from
-#: 0 to this.
+#: Which token of a segment adaptive segments keep: its first, as Frame does, or the important one.
+TOKENS = ("first", "important")
+
+#: Selector -> what it is told for each ratio, and what each may be: one of some names, or a number
+#: from 0 to this. Beside these stands its route.
 PARAMETERS: dict[str, dict[str, tuple[str, ...] | float]] = {
-    "adaptive_segments": {
-        "route": ROUTES,
-        "change": 4.0,
-        "sharpness": 4.0,
-        "merge": 1.0,
-    },
+    "adaptive_segments": {"token": TOKENS, "change": 4.0, "sharpness": 4.0, "merge": 1.0},
 }
+
+#: What the first files of schema 1 do not tell: they have one setting for all ratios.
+_UNTOLD = ("token",)
 
 #: Fields that the first files of schema 1 lack; their defaults are what held then.
 LATER = ("route", "weights_unit")
@@ -73,7 +74,8 @@ class Recipe:
     """What one unit of strength is a unit per: a nat of utility, or the deviation between heads of
     the utilities that a vector is fitted to."""
     centers_rule: str = "group_means_midpoint"
-    """Mean spread of each group; the uniform center is their midpoint, or the mean of all."""
+    """Mean spread of each group; the uniform center is their midpoint, or the mean of all. Of
+    samples without groups all centers are the overall mean."""
     bandwidth_rule: str = "pooled_deviation"
     """Pooled deviation of the spread within the groups, or the value that validated best."""
     route: str = "auto"
@@ -121,14 +123,41 @@ class Recipe:
 def _check_parameters(parameters: Mapping[str, Any]) -> None:
     where = "recipe.selector_parameters"
     require(isinstance(parameters, Mapping), where, parameters, "an object")
-    for selector, settings in parameters.items():
+    for selector, given in parameters.items():
         known = ", ".join(PARAMETERS)
         require(selector in PARAMETERS, where, selector, f"of selectors that have some: {known}")
-        check_keys(f"{where}.{selector}", settings, tuple(PARAMETERS[selector]))
-        for name, allowed in PARAMETERS[selector].items():
-            value = settings[name]
-            if isinstance(allowed, tuple):
-                valid, wanted = value in allowed, f"one of {', '.join(allowed)}"
-            else:
-                valid, wanted = is_real(value, allowed), f"a number in [0, {allowed:g}]"
-            require(valid, f"{where}.{selector}.{name}", value, wanted)
+        name, allowed = f"{where}.{selector}", PARAMETERS[selector]
+        by_ratio = isinstance(given, Mapping) and "by_ratio" in given
+        first = tuple(setting for setting in allowed if setting not in _UNTOLD)
+        check_keys(name, given, ("route", *(("by_ratio",) if by_ratio else first)))
+        _check_setting(f"{name}.route", given["route"], ROUTES)
+        if not by_ratio:
+            _check_settings(name, given, {setting: allowed[setting] for setting in first})
+            continue
+        require(bool(given["by_ratio"]), f"{name}.by_ratio", given["by_ratio"], "by pruning ratio")
+        for entry, settings in entries(f"{name}.by_ratio", given["by_ratio"]):
+            ratio = entry.removeprefix(f"{name}.by_ratio.")
+            require(_is_ratio(ratio), f"{name}.by_ratio", ratio, "by numbers in [0, 1)")
+            check_keys(entry, settings, tuple(allowed))
+            _check_settings(entry, settings, allowed)
+
+
+def _check_settings(
+    name: str, settings: Mapping[str, Any], allowed: Mapping[str, tuple[str, ...] | float]
+) -> None:
+    for setting, values in allowed.items():
+        _check_setting(f"{name}.{setting}", settings[setting], values)
+
+
+def _check_setting(name: str, value: object, allowed: tuple[str, ...] | float) -> None:
+    if isinstance(allowed, tuple):
+        require(value in allowed, name, value, f"one of {', '.join(allowed)}")
+    else:
+        require(is_real(value, allowed), name, value, f"a number in [0, {allowed:g}]")
+
+
+def _is_ratio(text: str) -> bool:
+    try:
+        return 0 <= float(text) < 1
+    except ValueError:
+        return False

@@ -18,9 +18,13 @@ from headrouter_core.profile.checks import (
     is_whole,
     require,
 )
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, ROUTES, VECTORS
 
-VERDICTS = ("better", "worse", "tie")
+#: ``withheld``: an interval without 0 that too few speakers or clips carry.
+VERDICTS = ("better", "worse", "tie", "withheld")
+
+#: Losses of the routing's report: one vector always, the true group's, and the paper's mixing.
+ROUTED = ("pooled", "oracle", "mixture", "uniform")
 
 
 def check_results(results: Mapping[str, Any]) -> None:
@@ -45,6 +49,8 @@ def check_results(results: Mapping[str, Any]) -> None:
         if "rise" in entry:
             check_numbers(f"{name}.rise", entry["rise"], ("difference", "low", "high"))
         _check_comparisons(f"{name}.comparisons", entry["comparisons"])
+    if "routing" in results:
+        _check_routing(results["routing"])
     _check_lengths(results.get("by_length", []))
     if "stability" in results:
         _check_stability(results["stability"])
@@ -60,6 +66,41 @@ def _methods(ratios: Mapping[str, Any]) -> list[str]:
     return list(methods)
 
 
+def _check_routing(routing: Mapping[str, Any]) -> None:
+    """What routing is worth."""
+    name = "results.routing"
+    check_numbers(name, routing, (*ROUTED, "auc"))
+    _check_comparisons(f"{name}.comparisons", routing.get("comparisons", []))
+    for loss in (*VECTORS, "selectivity", "auc_selectivity"):
+        if loss in routing:
+            check_number(f"{name}.{loss}", routing[loss])
+    if "route" in routing:
+        route = routing["route"]
+        require(route in ROUTES, f"{name}.route", route, f"one of {', '.join(ROUTES)}")
+    check_keys(f"{name}.unseen_task", routing.get("unseen_task", {}), (), more=True)
+    for where, share in entries(f"{name}.unseen_task", routing.get("unseen_task", {})):
+        if share is not None:
+            check_number(where, share)
+    if "bandwidth" in routing:
+        check_numbers(f"{name}.bandwidth", routing["bandwidth"], ("factor",))
+
+
+def _check_basis(name: str, found: Mapping[str, Any]) -> None:
+    """What a comparison rests on, where it says so."""
+    if "items" in found:
+        check_numbers(name, found, ("carried_by",))
+        numbers = ("better", "worse", "largest", "task_share")
+        check_numbers(f"{name}.items", found["items"], numbers)
+        check_keys(f"{name}.items", found["items"], ("task",), more=True)
+        task = found["items"]["task"]
+        require(task is None or is_name(task), f"{name}.items.task", task, "a task or null")
+        check_keys(name, found, ("answers",), more=True)
+    if "answers" in found:
+        check_numbers(f"{name}.answers", found["answers"], ("won", "lost", "p"))
+    if "divergence" in found:
+        check_numbers(f"{name}.divergence", found["divergence"], ("difference", "low", "high"))
+
+
 def _check_comparisons(name: str, comparisons: object) -> None:
     require(isinstance(comparisons, list), name, comparisons, "a list")
     for where, found in entries(name, comparisons):
@@ -69,6 +110,7 @@ def _check_comparisons(name: str, comparisons: object) -> None:
             require(is_name(found[key]), f"{where}.{key}", found[key], "a method")
         verdict = found["verdict"]
         require(verdict in VERDICTS, f"{where}.verdict", verdict, f"one of {', '.join(VERDICTS)}")
+        _check_basis(where, found)
 
 
 def _check_lengths(rows: object) -> None:
@@ -91,6 +133,11 @@ def _check_stability(stability: object) -> None:
     check_keys(name, stability, ("change", "per_category"), more=True)
     assert isinstance(stability, dict)
     check_numbers(f"{name}.per_category", stability["per_category"], ("small", "large"))
+    fits = {"large": stability.get("large", {}), "small": stability.get("small", {})}
+    check_keys(f"{name}.small", fits["small"], (), more=True)
+    for where, fit in [(f"{name}.large", fits["large"]), *entries(f"{name}.small", fits["small"])]:
+        check_keys(where, fit, (), more=True)
+        check_keys(f"{where}.choices", fit.get("choices", {}), (), more=True)
     check_keys(f"{name}.change", stability["change"], (), more=True)
     for where, change in entries(f"{name}.change", stability["change"]):
         check_numbers(where, change, ("bandwidth",))

@@ -44,7 +44,7 @@ CALIBRATION_KEYS = (
     "samples",  # S sample ids, in the order of the calibration tensors
     "sample_tasks",  # the task of each sample
     "tasks",  # T tasks, the second axis of the ablation tensors
-    "groups",  # task -> semantic or acoustic
+    "groups",  # task -> semantic or acoustic, or, where that was not told, pooled
     "ratios",  # R pruning ratios, the third axis of the ablation tensors
     "seed",
     "dtype",  # what the model computed in
@@ -162,6 +162,7 @@ def check_calibration(calibration: Mapping[str, Any], model: ModelInfo) -> None:
     _check_tasks(calibration)
     if "heads" in calibration:
         _check_heads(calibration["heads"])
+    check_keys("calibration.intervals", calibration.get("intervals", {}), (), more=True)
     for name, interval in entries("calibration.intervals", calibration.get("intervals", {})):
         check_pair(name, interval)
 
@@ -190,8 +191,8 @@ def _check_tasks(calibration: Mapping[str, Any]) -> None:
     require(not foreign, "calibration.sample_tasks", foreign, "in calibration.tasks")
     check_keys("calibration.groups", groups, tasks)
     for task, group in groups.items():
-        known = group in (GROUPS[0], GROUPS[2])
-        require(known, f"calibration.groups.{task}", group, f"{GROUPS[0]} or {GROUPS[2]}")
+        known = (GROUPS[0], GROUPS[2], "pooled")
+        require(group in known, f"calibration.groups.{task}", group, f"one of {', '.join(known)}")
 
 
 def tensor_sizes(

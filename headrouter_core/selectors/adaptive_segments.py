@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import torch
 
 from headrouter_core import scoring
-from headrouter_core.basics.arguments import real
+from headrouter_core.basics.arguments import one_of, real
 from headrouter_core.basics.precision import accumulating
 from headrouter_core.errors import UsageError
 from headrouter_core.profile.profile import Profile
+from headrouter_core.profile.recipe import TOKENS
 from headrouter_core.selectors import runs
 from headrouter_core.selectors.base import Merge, Need, Selection, View, choosing
 from headrouter_core.selectors.headrouter import HeadRouter, checked
@@ -30,12 +31,14 @@ class AdaptiveSegments:
        before to the power ``change``, times its importance to the power ``sharpness``. So silence
        and steady sound make long segments, change makes short ones, and no stretch of time is left
        without a token.
-    2. Of each segment the token with the highest importance is kept: HeadRouter's (Eq. 7), with the
-       head weights of the profile.
+    2. Of each segment the ``important`` token is kept, the one with the highest importance:
+       HeadRouter's (Eq. 7), with the head weights of the profile. Or its ``first``.
     3. It carries the share ``merge`` of the segment's mean, weighted by importance, beside its own
        state: what was dropped is not lost.
 
     One pass over the tokens, besides two sorts: no token is compared with any but its neighbour.
+    With the ``first`` token and no change, sharpness or merging, it is exactly Frame; how far from
+    there a model is served best at a ratio is for ``calibrate`` to find out.
 
     Source: this project; ``benchmarks/results`` holds the comparison. What it builds on: segments
     of equal length that each keep their most important tokens are Segmentwise Top-K's
@@ -44,8 +47,10 @@ class AdaptiveSegments:
 
     Args:
         profile: the calibrated profile of the model; what is not given here is taken from its
-            recipe's parameters for this selector, and else from :data:`DEFAULTS`.
+            recipe's parameters for this selector, those of the ratio nearest to what is asked for,
+            and else from :data:`DEFAULTS`.
         route: how head weights are mixed, see :class:`~headrouter_core.HeadRouter`.
+        token: which one of a segment is kept, ``first`` or ``important``.
         change: exponent of the step in the density, 0 to 4; 0 cuts by importance alone.
         sharpness: exponent of the importance in the density, 0 to 4; 0 cuts by change alone.
         merge: from 0, the kept token's own state, to 1, the segment's mean.
@@ -61,9 +66,10 @@ class AdaptiveSegments:
 
     profile: Profile
     route: str
-    change: float
-    sharpness: float
-    merge: float
+    token: str | None
+    change: float | None
+    sharpness: float | None
+    merge: float | None
     text_tokens: str
 
     def __init__(
@@ -71,26 +77,41 @@ class AdaptiveSegments:
         profile: Profile,
         *,
         route: str | None = None,
+        token: str | None = None,
         change: float | None = None,
         sharpness: float | None = None,
         merge: float | None = None,
         text_tokens: str | None = None,
     ) -> None:
-        given = {"route": route, "change": change, "sharpness": sharpness, "merge": merge}
-        settings = {
-            **DEFAULTS,
-            **checked(profile).recipe.selector_parameters.get(self.name, {}),
-            **{name: value for name, value in given.items() if value is not None},
-        }
-        for name, high, hint in (
-            ("change", 4, "0 cuts by importance alone"),
-            ("sharpness", 4, "0 cuts by change alone"),
-            ("merge", 1, "0 keeps states as they are"),
+        calibrated = checked(profile).recipe.selector_parameters.get(self.name, DEFAULTS)
+        if token is not None:
+            one_of("token", token, TOKENS)
+        object.__setattr__(self, "token", token)
+        for name, value, high, hint in (
+            ("change", change, 4, "0 cuts by importance alone"),
+            ("sharpness", sharpness, 4, "0 cuts by change alone"),
+            ("merge", merge, 1, "0 keeps states as they are"),
         ):
-            object.__setattr__(self, name, real(name, settings[name], 0, high, hint))
-        router = HeadRouter(profile, route=settings["route"], text_tokens=text_tokens, exponent=0)
+            number = None if value is None else real(name, value, 0, high, hint)
+            object.__setattr__(self, name, number)
+        route = calibrated["route"] if route is None else route
+        router = HeadRouter(profile, route=route, text_tokens=text_tokens, exponent=0)
         for name in ("profile", "route", "text_tokens"):
             object.__setattr__(self, name, getattr(router, name))
+
+    def settings(self, k: int, audio_tokens: int) -> dict[str, Any]:
+        """Return token, change, sharpness and merge as they hold where k of so many are kept."""
+        calibrated = self.profile.recipe.selector_parameters.get(self.name, {})
+        if by_ratio := calibrated.get("by_ratio"):
+            pruned = 1 - k / audio_tokens
+            # of two that are as near, the lower: it does less
+            nearest = min(by_ratio, key=lambda ratio: (abs(float(ratio) - pruned), float(ratio)))
+            calibrated = by_ratio[nearest]
+        found = {}
+        for name in SETTINGS:
+            given = getattr(self, name)
+            found[name] = calibrated.get(name, DEFAULTS[name]) if given is None else given
+        return found
 
     @functools.cached_property
     def router(self) -> HeadRouter:
@@ -112,12 +133,21 @@ class AdaptiveSegments:
             )
         routed = self.router.route_view(view)
         importance = scoring.importance(routed.probe, routed.weights)
-        cut = segments(importance, states, k, self.change, self.sharpness, self.merge)
+        cut = segments(importance, states, k, **self.settings(k, len(states)))
         return replace(cut, importance=importance, spread=routed.spread, mixing=routed.mixing)
 
 
-#: What a profile says that was calibrated for HeadRouter alone.
-DEFAULTS: Mapping[str, Any] = {"route": "auto", "change": 0.75, "sharpness": 0.1, "merge": 0.75}
+#: What calibration chooses for each ratio.
+SETTINGS = ("token", "change", "sharpness", "merge")
+
+#: What holds where a profile says nothing of this selector.
+DEFAULTS: Mapping[str, Any] = {
+    "route": "auto",
+    "token": "important",
+    "change": 0.75,
+    "sharpness": 0.1,
+    "merge": 0.75,
+}
 
 
 def segments(
@@ -127,6 +157,7 @@ def segments(
     change: float,
     sharpness: float,
     merge: float,
+    token: str = "important",
 ) -> Selection:
     """Cut [N_a] tokens into k segments; the rule of :class:`AdaptiveSegments` by itself.
 
@@ -137,6 +168,7 @@ def segments(
         change: exponent of the step.
         sharpness: exponent of the importance.
         merge: share of the segment's mean in a kept token's state; with 0 states stay.
+        token: which one of a segment is kept, see :data:`TOKENS`.
 
     Raises:
         UsageError: ``k`` outside [1, N_a].
@@ -146,7 +178,7 @@ def segments(
     states = states.to(accumulating(states.dtype))
     density = path(states).pow(change) * importance.pow(sharpness).to(states.dtype)
     starts = runs.of_equal_mass(density, k)
-    kept = runs.best(importance, starts)
+    kept = starts if token == "first" else runs.best(importance, starts)
     if not merge:
         return Selection(kept)
     # where a whole segment's importance underflows to 0, its tokens count alike

@@ -1,10 +1,10 @@
-"""The route of adaptive segments, chosen by cross-validation after everything of HeadRouter's.
+"""The settings of adaptive segments for each ratio, chosen after everything of HeadRouter's.
 
-It uses the fitted head weights and the fitted routing, so it comes last. Weights, centers and
-bandwidth that judge a sample were never fitted on its fold. The other settings are not fitted: ten
-samples a category do not tell them apart. Theirs are the selector's defaults, with which answers
-stayed closest to the unpruned model's (KL divergence) while it was made, on 540 scenes of 10 s and
-180 of 30 s from tiny-omni's calibration clips.
+They lie on a short path that begins at Frame and goes outward: what is dropped is merged in, then
+the important token of a segment is kept, then segments follow change and importance, ever more. The
+setting taken is the nearest to Frame within one standard error of the best, so that a model, or a
+ratio, for which nothing is certain to be better than Frame gets Frame. Head weights are routed as
+HeadRouter's are. What judges a sample was never fitted on its fold.
 """
 
 from __future__ import annotations
@@ -17,34 +17,37 @@ import numpy as np
 import torch
 
 from calibrate.estimation.bench import Bench
-from calibrate.estimation.choosing.fitting import Routing, fit_routing
-from calibrate.estimation.choosing.material import (
-    Candidate,
-    Material,
-    Tick,
-    routed_weights,
-    spreads_of,
-)
-from calibrate.estimation.samples.sample import FOLDS
-from headrouter_core import routing, scoring
+from calibrate.estimation.choosing.material import Candidate, Material, Tick, routed_weights
+from headrouter_core import scoring
 from headrouter_core.selectors import Selection
-from headrouter_core.selectors.adaptive_segments import DEFAULTS, segments
+from headrouter_core.selectors.adaptive_segments import SETTINGS, segments
 
-#: See :class:`headrouter_core.AdaptiveSegments`.
-ROUTES = ("auto", *routing.GROUPS)
+#: Token, change, sharpness and merge of each step, from Frame outward.
+PATH: tuple[dict[str, Any], ...] = tuple(
+    dict(zip(SETTINGS, step, strict=True))
+    for step in (
+        ("first", 0.0, 0.0, 0.0),
+        ("first", 0.0, 0.0, 0.75),
+        ("important", 0.0, 0.0, 0.75),
+        ("important", 0.375, 0.05, 0.75),
+        ("important", 0.75, 0.1, 0.75),
+        ("important", 1.0, 0.25, 0.75),
+    )
+)
 
 
 @dataclass(frozen=True)
 class SegmentChoice:
-    """The chosen route, and the validated loss of each."""
+    """The chosen settings by ratio, and the validated loss of every step of the path."""
 
     route: str
+    by_ratio: dict[str, dict[str, Any]]
     losses: dict[str, float]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The selector's parameters as they stand in the recipe."""
-        return {**DEFAULTS, "route": self.route}
+        return {"route": self.route, "by_ratio": self.by_ratio}
 
 
 def choose_segments(
@@ -52,46 +55,37 @@ def choose_segments(
     candidate: Candidate,
     text_tokens: str,
     factor: float,
+    route: str,
     ratios: Sequence[float],
     tick: Tick,
 ) -> SegmentChoice:
-    """Choose how head weights are mixed: the route with the lowest validated loss.
+    """Choose a step of :data:`PATH` for each ratio.
 
     Args:
         material: the samples.
         candidate: the chosen rule and strength of the head weights.
         text_tokens: as chosen.
         factor: of the bandwidth, as chosen.
+        route: as chosen.
         ratios: pruning ratios.
         tick: called once a sample.
     """
-    spreads = spreads_of(material.benches, text_tokens)
-    crossed = material.crossed(candidate)
-    fitted = {}
-    for fold in range(FOLDS):
-        used = material.folds != fold
-        fitted[fold] = fit_routing(spreads[used], material.acoustic[used], factor)
-    losses = []
-    for bench in material.benches:
+    crossed, routers = material.crossed(candidate), material.routers(text_tokens, factor)
+    rows = []
+    for bench in material.judged:
         fold = bench.sample.fold
-        found = []
-        for route in ROUTES:
-            weights = settled_weights(bench, text_tokens, route, fitted[fold], crossed[fold])
-            found += [cut(bench, text_tokens, weights, DEFAULTS, ratio) for ratio in ratios]
-        losses.append([outcome.nll for outcome in bench.merged(found)])
+        weights = routed_weights(bench, text_tokens, route, routers[fold], crossed[fold])
+        found = [cut(bench, text_tokens, weights, step, r) for r in ratios for step in PATH]
+        rows.append([outcome.nll for outcome in bench.merged(found)])
         tick()
-    means = np.array(losses).reshape(len(losses), len(ROUTES), len(ratios)).mean(axis=(0, 2))
-    named = {route: float(mean) for route, mean in zip(ROUTES, means, strict=True)}
-    return SegmentChoice(ROUTES[int(means.argmin())], named)
-
-
-def settled_weights(
-    bench: Bench, text_tokens: str, route: str, fitted: Routing, weights: torch.Tensor
-) -> torch.Tensor:
-    """The head weights [H] of a sample by a route: mixed by its spread, or one vector always."""
-    if route == "auto":
-        return routed_weights(bench, text_tokens, fitted, weights)
-    return weights[routing.GROUPS.index(route)]
+    losses = np.array(rows).reshape(len(rows), len(ratios), len(PATH))
+    by_ratio: dict[str, dict[str, Any]] = {}
+    named: dict[str, float] = {}
+    for index, ratio in enumerate(ratios):
+        chosen, means = material.choose(losses[:, index])
+        by_ratio[f"{ratio:g}"] = dict(PATH[chosen])
+        named |= {f"{ratio:g}/{step}": mean for step, mean in enumerate(means)}
+    return SegmentChoice(route, by_ratio, named)
 
 
 def cut(
@@ -101,8 +95,7 @@ def cut(
     settings: Mapping[str, Any],
     ratio: float,
 ) -> Selection:
-    """What adaptive segments keep with given head weights [H]."""
+    """What adaptive segments keep with given head weights [H] and settings."""
     importance = scoring.importance(bench.probe(text_tokens), weights)
     k = scoring.keep_count(bench.audio_tokens, ratio)
-    change, sharpness, merge = (settings[name] for name in ("change", "sharpness", "merge"))
-    return segments(importance, bench.states, k, change, sharpness, merge)
+    return segments(importance, bench.states, k, **settings)

@@ -21,8 +21,14 @@ def run(request: Calibrate) -> None:
         UsageError: options that are of calibration itself; recordings whose words have no times.
         ProfileError: the model has no profile yet, or it is another model's.
     """
-    if request.data is not None or request.stability:
-        option = "--stability" if request.data is None else "--data"
+    given = {
+        "--data": request.data is not None,
+        "--questions": request.questions is not None,
+        "--stability": request.stability,
+        "--recipe": request.recipe is not Calibrate.recipe,
+        "--leave-one-out": request.leave_one_out,
+    }
+    if option := next((name for name, is_given in given.items() if is_given), None):
         raise UsageError(
             f"{option} does not go with --heads: head scores rest on shipped digits, of which is"
             " known when each one sounds"

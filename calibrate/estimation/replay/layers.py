@@ -155,6 +155,24 @@ def answer_nll(logits: torch.Tensor, answer_ids: torch.Tensor) -> torch.Tensor:
     return losses.mean(dim=1)
 
 
+def answer_divergence(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Return the mean Jensen-Shannon divergence [V] over an answer's tokens, nats, in [0, log 2].
+
+    The mean Kullback-Leibler divergence of two distributions from their mean (Lin, 1991): unlike
+    that of one from the other it is bounded, so that no single token outweighs all others.
+
+    Args:
+        logits: [V, n, vocabulary], as :func:`replay` returns them.
+        reference: [1, n, vocabulary], of what they are compared with.
+    """
+    high = accumulating(logits.dtype)
+    one, other = logits.to(high).softmax(-1), reference.to(high).softmax(-1)
+    mean = (one + other) / 2
+    of_mean, of_one, of_other = (torch.special.entr(part).sum(-1) for part in (mean, one, other))
+    apart: torch.Tensor = of_mean - (of_one + of_other) / 2
+    return apart.clamp(min=0).mean(dim=1)
+
+
 def _checked(prefix: Prefix) -> Prefix:
     if not isinstance(prefix, Prefix):
         raise UsageError(f"prefix is {shown(prefix)}; pass what capture returns")

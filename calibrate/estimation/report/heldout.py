@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from calibrate.estimation.bench import Bench, Outcome, kept_by_frame
 from calibrate.estimation.choosing.choices import Fitted
-from calibrate.estimation.choosing.fitting import bootstrap_interval
+from calibrate.estimation.report.differences import difference, rounded
+from calibrate.estimation.samples.sample import Sample
 from calibrate.inspection.verdicts import METHODS
-from headrouter_core.selectors import Selection
 
 #: Who is compared with whom: names as they stand in METHODS.
 COMPARISONS = (
@@ -23,95 +23,106 @@ COMPARISONS = (
 )
 
 
+@dataclass(frozen=True)
+class Observed:
+    """How the model does on one sample, whole and pruned, and what its router was told."""
+
+    whole: Outcome
+    methods: list[list[Outcome]]
+    """By ratio, then in the order of METHODS."""
+    routes: list[dict[str, Outcome]]
+    """By ratio: what HeadRouter would do by each route, and by the ``oracle``."""
+    selectivity: np.ndarray
+    """float64 [H]."""
+
+
+def observe(bench: Bench, fitted: Fitted, ratios: Sequence[float]) -> Observed:
+    """Try a sample that took no part in any choice."""
+    whole = bench.unpruned()
+    merged = bench.merged([fitted.segments(bench, ratio) for ratio in ratios])
+    methods, routes = [], []
+    for ratio, segments in zip(ratios, merged, strict=True):
+        names = (*fitted.routes, "oracle")
+        sets = [fitted.kept(bench, ratio, route) for route in names]
+        # remembered by what is kept: methods that keep the same tokens differ by exactly 0
+        *found, frame = bench.outcomes([*sets, kept_by_frame(bench.audio_tokens, ratio)])
+        by_route = dict(zip(names, found, strict=True))
+        methods.append([by_route[fitted.route], by_route["uniform"], frame, segments])
+        routes.append(by_route)
+    selectivity = bench.selectivity(fitted.text_tokens).double().numpy()
+    return Observed(whole, methods, routes, selectivity)
+
+
 def report(
-    benches: Sequence[Bench],
-    fitted: Fitted,
-    ratios: Sequence[float],
-    seed: int,
-    tick: Callable[[], None],
+    samples: Sequence[Sample], observed: Sequence[Observed], ratios: Sequence[float], seed: int
 ) -> dict[str, Any]:
     """Loss and accuracy of no pruning, and of every method with the finished profile.
 
-    Differences are method minus rival, paired by sample, with 95 % intervals from a bootstrap over
-    clusters. An interval that contains 0 is a tie. ``rise`` is headrouter minus no
-    pruning. Accuracy is exact greedy answers.
+    Differences are method minus rival, see :func:`.differences.difference`. ``rise`` is headrouter
+    minus no pruning. Accuracy is exact greedy answers; divergence, from the unpruned model's
+    tokens, is the second loss, see :func:`.replay.layers.answer_divergence`.
     """
-    clusters = [bench.sample.cluster for bench in benches]
-    whole, pruned = [], []
-    for bench in benches:
-        whole.extend(bench.outcomes([torch.arange(bench.audio_tokens)]))
-        choices = [
-            selection
-            for ratio in ratios
-            for selection in (
-                Selection(fitted.kept(bench, ratio)),
-                Selection(fitted.kept(bench, ratio, uniform=True)),
-                Selection(kept_by_frame(bench.audio_tokens, ratio)),
-                fitted.segments(bench, ratio),
-            )
-        ]
-        pruned.append(bench.merged(choices))
-        tick()
-    shape = (len(benches), len(ratios), len(METHODS))
-    nll = np.array([[outcome.nll for outcome in row] for row in pruned]).reshape(shape)
-    right = np.array([[outcome.right for outcome in row] for row in pruned]).reshape(shape)
-    whole_nll = np.array([outcome.nll for outcome in whole])
+    clusters = [sample.cluster for sample in samples]
+    tasks = [sample.task for sample in samples]
+    nll = np.array([[[o.nll for o in row] for row in seen.methods] for seen in observed])
+    right = np.array([[[o.right for o in row] for row in seen.methods] for seen in observed])
+    apart = np.array([[[o.divergence for o in row] for row in seen.methods] for seen in observed])
+    whole = np.array([seen.whole.nll for seen in observed])
+    whole_right = np.array([seen.whole.right for seen in observed])
+    place = METHODS.index
+
+    def entry(i: int) -> dict[str, Any]:
+        return {
+            "nll": dict(zip(METHODS, map(_mean, nll[:, i].T), strict=True)),
+            "accuracy": dict(zip(METHODS, map(_mean, right[:, i].T), strict=True)),
+            "divergence": dict(zip(METHODS, map(_mean, apart[:, i].T), strict=True)),
+            "comparisons": [
+                {
+                    "method": method,
+                    "rival": rival,
+                    **difference(
+                        nll[:, i, place(method)] - nll[:, i, place(rival)],
+                        clusters,
+                        tasks,
+                        seed,
+                        right=(right[:, i, place(method)], right[:, i, place(rival)]),
+                        bounded=apart[:, i, place(method)] - apart[:, i, place(rival)],
+                    ),
+                }
+                for method, rival in COMPARISONS
+            ],
+            "rise": difference(
+                nll[:, i, 0] - whole,
+                clusters,
+                tasks,
+                seed,
+                right=(right[:, i, 0], whole_right),
+                bounded=apart[:, i, 0],
+            ),
+        }
+
     return {
-        "samples": len(benches),
+        "samples": len(samples),
         "clusters": len(set(clusters)),
-        "unpruned": {
-            "nll": _mean(whole_nll),
-            "accuracy": _mean([outcome.right for outcome in whole]),
-        },
-        "ratios": {
-            f"{ratio:g}": {
-                "nll": dict(zip(METHODS, map(_mean, nll[:, i].T), strict=True)),
-                "accuracy": dict(zip(METHODS, map(_mean, right[:, i].T), strict=True)),
-                "comparisons": [
-                    {
-                        "method": method,
-                        "rival": rival,
-                        **_difference(
-                            nll[:, i, METHODS.index(method)] - nll[:, i, METHODS.index(rival)],
-                            clusters,
-                            seed,
-                        ),
-                    }
-                    for method, rival in COMPARISONS
-                ],
-                "rise": _difference(nll[:, i, 0] - whole_nll, clusters, seed),
-            }
-            for i, ratio in enumerate(ratios)
-        },
-        "by_task": _by_task(benches, whole, nll, right, ratios),
-    }
-
-
-def _difference(values: np.ndarray, clusters: list[str], seed: int) -> dict[str, Any]:
-    low, high = bootstrap_interval(values, clusters, np.random.default_rng(seed))
-    verdict = "better" if high < 0 else "worse" if low > 0 else "tie"
-    return {
-        "difference": _rounded(float(values.mean())),
-        "low": _rounded(low),
-        "high": _rounded(high),
-        "verdict": verdict,
+        "unpruned": {"nll": _mean(whole), "accuracy": _mean(whole_right)},
+        "ratios": {f"{ratio:g}": entry(i) for i, ratio in enumerate(ratios)},
+        "by_task": _by_task(tasks, whole_right, nll, right, ratios),
     }
 
 
 def _by_task(
-    benches: Sequence[Bench],
-    whole: Sequence[Outcome],
+    names: Sequence[str],
+    whole_right: np.ndarray,
     nll: np.ndarray,
     right: np.ndarray,
     ratios: Sequence[float],
 ) -> dict[str, Any]:
-    tasks = list(dict.fromkeys(bench.sample.task for bench in benches))
     table = {}
-    for task in tasks:
-        rows = [index for index, bench in enumerate(benches) if bench.sample.task == task]
+    for task in dict.fromkeys(names):
+        rows = [index for index, name in enumerate(names) if name == task]
         table[task] = {
             "samples": len(rows),
-            "unpruned": _mean([whole[index].right for index in rows]),
+            "unpruned": _mean(whole_right[rows]),
             "nll": {
                 f"{ratio:g}": dict(zip(METHODS, map(_mean, nll[rows, i].T), strict=True))
                 for i, ratio in enumerate(ratios)
@@ -124,10 +135,5 @@ def _by_task(
     return table
 
 
-def _mean(values: Sequence[float] | np.ndarray) -> float:
-    return _rounded(float(np.mean(values)))
-
-
-def _rounded(value: float) -> float:
-    """Six decimals: more would only store rounding noise in the file."""
-    return round(value, 6)
+def _mean(values: np.ndarray) -> float:
+    return rounded(float(np.mean(values)))

@@ -10,16 +10,14 @@ import torch
 
 from calibrate.estimation.ablation import ablate
 from calibrate.estimation.bench import Bench
-from calibrate.estimation.choosing.choices import Choices, Fitted
-from calibrate.estimation.choosing.fitting import fit_routing
-from calibrate.estimation.choosing.material import Material, spreads_of
+from calibrate.estimation.choosing.choices import Fitted, choose
+from calibrate.estimation.choosing.material import Material, mixing_by, spreads_of
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models.named import Loaded
 from calibrate.terminal.progress import Progress
 from headrouter_core import routing
 
 SEEDS = (0, 1, 2)
-LENGTHS = (6.0, 10.0, 20.0, 30.0)
 _BINS = 4
 
 
@@ -43,13 +41,14 @@ def _row(benches: Sequence[Bench], fitted: Fitted) -> dict[str, Any]:
         "audio_tokens": [benches[0].audio_tokens, benches[-1].audio_tokens],
         "samples": len(benches),
     }
-    centers = torch.from_numpy(fitted.routing.centers)
     for group in ("semantic", "acoustic"):
         members = [bench for bench in benches if bench.sample.group == group]
-        spreads = torch.from_numpy(spreads_of(members, fitted.text_tokens))
+        spreads = spreads_of(members, fitted.text_tokens)
         if not len(spreads):
             continue
-        mixed = [routing.mixing(s, centers, fitted.routing.bandwidth) for s in spreads]
+        mixed = [
+            mixing_by(bench, fitted.text_tokens, "auto", fitted.router)[:3] for bench in members
+        ]
         shares = torch.stack(mixed).mean(0).tolist()
         row[group] = {
             "spread": round(float(spreads.mean()), 6),
@@ -62,13 +61,14 @@ def stability(
     loaded: Loaded,
     draw: Callable[[int, int], list[Sample]],
     sizes: tuple[int, int],
-    choices: Choices,
+    recipe: str,
+    kinds: tuple[str, ...],
     *,
     layer: int,
     ratios: Sequence[float],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Fit again on other samples, with rule, text tokens and bandwidth rule as chosen.
+    """Choose and fit again on other samples.
 
     ``draw(per_category, seed)`` gives samples. The small size is fitted for three seeds, and
     compared with the large one: changes of centers and bandwidth relative to the large fit, and of
@@ -80,14 +80,15 @@ def stability(
         title = f"{per_category} a category, seed {seed}"
         with progress.stage(title, len(samples)) as tick:
             benches = [Bench(loaded, sample, layer) for sample in samples]
-            material = Material(benches, ablate(benches, ratios, tick))
-        spreads = spreads_of(benches, choices.probe.text_tokens)
-        fitted = fit_routing(spreads, material.acoustic, choices.routing.factor)
+            material = Material(benches, ablate(benches, ratios, tick, kinds))
+        choices = choose(material, ratios, progress, recipe)
+        fitted = choices.fit(material)
         return {
             "samples": len(samples),
-            "centers": fitted.centers,
-            "bandwidth": fitted.bandwidth,
-            "weights": material.weights(choices.weights.candidate),
+            "choices": choices.named(),
+            "centers": fitted.router.routing.centers,
+            "bandwidth": fitted.router.routing.bandwidth,
+            "weights": fitted.weights.double().numpy(),
         }
 
     small, large = sizes
@@ -103,6 +104,7 @@ def stability(
 
 def _parameters(fit: dict[str, Any]) -> dict[str, Any]:
     return {
+        "choices": fit["choices"],
         "centers": [round(float(center), 6) for center in fit["centers"]],
         "bandwidth": round(fit["bandwidth"], 6),
     }
@@ -115,8 +117,5 @@ def _change(fit: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
     return {
         "centers": {n: round(float(c), 4) for n, c in zip(names, centers, strict=True)},
         "bandwidth": round(abs(fit["bandwidth"] / reference["bandwidth"] - 1), 4),
-        "weights": {n: round(float(m), 4) for n, m in zip(names, moved, strict=True)},
+        "weights": {n: round(float(m), 4) for n, m in zip(routing.VECTORS, moved, strict=True)},
     }
-
-
-__all__ = ["LENGTHS", "SEEDS", "by_length", "stability"]

@@ -12,7 +12,7 @@ import json
 import os
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +24,11 @@ from headrouter_core.errors import UsageError
 FOLDS = 3
 #: Fold number of the samples that take no part in any choice.
 REPORT = -1
+#: Group of samples whose group is not known: only pooled head weights are fitted to them.
+UNGROUPED = "pooled"
+#: Length of the shipped scenes that choices are judged on beside those of 10 s: what wins at one
+#: length may lose at another.
+OTHER_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Sample:
     id: str
     task: str
     group: str
+    """``semantic``, ``acoustic``, or :data:`UNGROUPED`."""
     prompt: str
     answer: str
     cluster: str
@@ -50,12 +56,13 @@ class Sample:
 
 
 def shipped_samples(
-    per_category: int, *, seed: int = 0, seconds: float = 10.0, report: bool = True
+    per_category: int, *, seed: int = 0, seconds: float = 10.0, report: int | None = None
 ) -> list[Sample]:
     """Scenes composed from the packaged calibration clips, all of one length.
 
-    Per task ``per_category`` samples to estimate on and as many for the report, from parts of the
-    clips that share no speaker and no recording (see :mod:`tiny_omni.parts`).
+    Per task ``per_category`` samples to estimate on and ``report`` (unless given, as many) for the
+    report, from parts of the clips that share no speaker and no recording (see
+    :mod:`tiny_omni.parts`).
     """
     from tiny_omni.clips import Bank, load_clips
     from tiny_omni.parts import parts
@@ -65,8 +72,8 @@ def shipped_samples(
     samples = []
     for task, spec in TASKS.items():
         numbered = [(index % FOLDS, index) for index in range(per_category)]
-        if report:
-            numbered += [(REPORT, index) for index in range(per_category)]
+        count = per_category if report is None else report
+        numbered += [(REPORT, index) for index in range(count)]
         for fold, index in numbered:
             name = f"{seed}/{'report' if fold == REPORT else fold}/{task}/{index}"
             scene, question, cluster = pose(banks[fold], task, index, name, seconds)
@@ -85,16 +92,24 @@ def shipped_samples(
     return samples
 
 
-def manifest_samples(path: Path, per_category: int, *, seed: int = 0) -> list[Sample]:
+def other_lengths(seed: int = 0) -> list[Sample]:
+    """Scenes of another length, one a fold and task, of the clips that choices are made on."""
+    return shipped_samples(FOLDS, seed=seed, seconds=OTHER_SECONDS, report=0)
+
+
+def manifest_samples(
+    path: Path, per_category: int, *, seed: int = 0, report: int | None = None
+) -> list[Sample]:
     """Samples of a manifest (see :func:`calibrate.estimation.samples.manifests.read_manifest`).
 
     What shares a ``speaker`` or ``source`` stays on one side of every split. Per task, up to
-    ``per_category`` samples serve the choices and as many the report; which ones follows from the
-    seed. Raises ``UsageError`` naming file and line for an audio file that is not there.
+    ``per_category`` samples serve the choices and up to ``report`` (unless given, as many) the
+    report; which ones follows from the seed. Raises ``UsageError`` naming file and line for an
+    audio file that is not there.
     """
     listed = [_sample(entry) for entry in read_manifest(path)]
-    _refuse_one_group(listed, path)
-    return _drawn(listed, per_category, seed, path)
+    refuse_one_group({sample.group for sample in listed}, path)
+    return drawn(listed, per_category, per_category if report is None else report, seed, path)
 
 
 def _sample(entry: Entry) -> Sample:
@@ -117,16 +132,19 @@ def _sample(entry: Entry) -> Sample:
     )
 
 
-def _refuse_one_group(samples: list[Sample], path: Path) -> None:
+def refuse_one_group(present: Set[str], path: Path) -> None:
+    """Raise ``UsageError`` where one of the two groups is missing."""
     for group in GROUPS:
-        if not any(sample.group == group for sample in samples):
+        if group not in present:
             raise UsageError(
                 f"{path}: no {group} task; a profile needs both groups (semantic: what is said, "
                 "acoustic: how it sounds)"
             )
 
 
-def _drawn(samples: list[Sample], per_category: int, seed: int, path: Path) -> list[Sample]:
+def drawn(
+    samples: list[Sample], per_category: int, report: int, seed: int, path: Path
+) -> list[Sample]:
     """Draw the samples of each task and split them by cluster."""
     clusters = sorted({sample.cluster for sample in samples}, key=lambda c: _digest(f"{seed}/{c}"))
     if len(clusters) < 2 * FOLDS:
@@ -139,19 +157,19 @@ def _drawn(samples: list[Sample], per_category: int, seed: int, path: Path) -> l
     by_task: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_task[sample.task].append(replace(sample, fold=folds.get(sample.cluster, REPORT)))
-    drawn = []
+    found = []
     for task in sorted(by_task):
         pool = by_task[task]
         random.Random(f"{seed}/{task}").shuffle(pool)
         chosen = [sample for sample in pool if not sample.held_out][:per_category]
-        report = [sample for sample in pool if sample.held_out][:per_category]
-        if not chosen or not report:
+        kept_out = [sample for sample in pool if sample.held_out][:report]
+        if not chosen or not kept_out:
             raise UsageError(
                 f"{path}: task {task!r} has {len(chosen)} samples to calibrate on and "
-                f"{len(report)} for the report; add recordings of other speakers or sources"
+                f"{len(kept_out)} for the report; add recordings of other speakers or sources"
             )
-        drawn += chosen + report
-    return drawn
+        found += chosen + kept_out
+    return found
 
 
 def manifest_digest(samples: list[Sample]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from calibrate.estimation.samples.manifests import GROUPS
-from calibrate.estimation.samples.sample import FOLDS, Sample
+from calibrate.estimation.samples.sample import FOLDS, UNGROUPED, Sample
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.sound.reading import SAMPLE_RATE, resample
 from calibrate.terminal.console import say
@@ -39,7 +39,8 @@ def audible(samples: Sequence[Sample], frontend: FrontEnd, failed: dict[str, str
 def check_samples(samples: Sequence[Sample]) -> None:
     """Raise ``UsageError`` where a group lacks folds, or the report samples."""
     present = {(sample.fold, sample.group) for sample in samples}
-    for group in GROUPS:
+    ungrouped = any(group == UNGROUPED for _, group in present)
+    for group in (UNGROUPED,) if ungrouped else GROUPS:
         folds = [fold for fold in range(FOLDS) if (fold, group) in present]
         if len(folds) < FOLDS:
             raise UsageError(

@@ -10,9 +10,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from calibrate.estimation.bench import Bench, kept_by
+from calibrate.estimation.ablation import BOTH_KINDS
+from calibrate.estimation.bench import Bench, kept_by, kept_by_frame
 from calibrate.estimation.calibration import calibrate
-from calibrate.estimation.choosing.segmenting import cut
+from calibrate.estimation.choosing.choices import ROUTES, TEXTS
+from calibrate.estimation.choosing.fitting import Routing
+from calibrate.estimation.choosing.material import Router, routed_weights
+from calibrate.estimation.choosing.segmenting import PATH, cut
 from calibrate.estimation.command import _sizes
 from calibrate.estimation.samples.sample import shipped_samples
 from calibrate.estimation.samples.usable import check_samples, limited
@@ -21,7 +25,7 @@ from calibrate.terminal.progress import Progress
 from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Need, prune, scoring
 from headrouter_core.errors import UsageError
 from headrouter_core.profile.profile import Profile
-from headrouter_core.routing import GROUPS
+from headrouter_core.routing import GROUPS, VECTORS
 
 RATIOS = (0.6, 0.9)
 
@@ -69,11 +73,13 @@ def test_profile_prunes_what_the_calibration_judged(loaded, samples, calibrated)
     text = calibrated.recipe.text_tokens
     probe = bench.probe(text)
     inputs = loaded.place(loaded.frontend.inputs([sample.read()], sample.prompt))
-    for row, route in enumerate(GROUPS):
+    router = Router(
+        Routing(calibrated.centers.numpy(), calibrated.bandwidth), calibrated.rule.numpy()
+    )
+    for route in ROUTES:
         selector = HeadRouter(calibrated, route=route)
-        expected = kept_by(
-            probe, calibrated.weights[row], 0.6, calibrated.recipe.prefilter_exponent
-        )
+        weights = routed_weights(bench, text, route, router, calibrated.vectors)
+        expected = kept_by(probe, weights, 0.6, calibrated.recipe.prefilter_exponent)
         with torch.inference_mode(), prune(loaded.model, selector, 0.6) as trace:
             loaded.model(**inputs)
         assert trace[0].kept.tolist() == expected.tolist()
@@ -96,10 +102,12 @@ def test_workbench_loss_is_the_pruned_models_own(loaded, samples, calibrated):
 
 def test_segments_are_chosen_by_what_the_engine_does(loaded, samples, calibrated):
     """The replayed loss of adaptive segments, states replaced, is the pruned model's own."""
-    settings = calibrated.recipe.selector_parameters["adaptive_segments"]
+    parameters = calibrated.recipe.selector_parameters["adaptive_segments"]
     validated = calibrated.calibration["validation"]["segments"]
-    assert settings["route"] == min(validated, key=validated.get)
-    assert len(set(validated.values())) > 1
+    assert list(validated) == [f"{ratio:g}/{step}" for ratio in RATIOS for step in range(len(PATH))]
+    assert len(set(validated.values())) > len(RATIOS)
+    assert parameters["route"] == calibrated.recipe.route
+    assert all(parameters["by_ratio"][f"{ratio:g}"] in PATH for ratio in RATIOS)
     sample = samples[0]
     bench = Bench(loaded, sample, 2)
     text = calibrated.recipe.text_tokens
@@ -107,19 +115,37 @@ def test_segments_are_chosen_by_what_the_engine_does(loaded, samples, calibrated
         loaded.frontend.inputs([sample.read()], sample.prompt, answer=sample.answer)
     )
     answer = torch.tensor(loaded.frontend.answer_ids(sample.answer))
-    for route in GROUPS:
-        weights = calibrated.weights[GROUPS.index(route)]
-        selection = cut(bench, text, weights, {**settings, "route": route}, 0.9)
+    weights = calibrated.vectors[VECTORS.index("pooled")]
+    for step in PATH:
+        selection = cut(bench, text, weights, step, 0.9)
         (outcome,) = bench.merged([selection])
         selector = Kept(selection)
         with torch.inference_mode(), prune(loaded.model, selector, 0.9, layer=2):
             logits = loaded.model(**whole).logits[0]
         assert outcome.nll == pytest.approx(loss(logits, answer), rel=1e-5)
         inputs = loaded.place(loaded.frontend.inputs([sample.read()], sample.prompt))
-        ours = AdaptiveSegments(calibrated, route=route)
+        ours = AdaptiveSegments(calibrated, route="pooled", **step)
         with torch.inference_mode(), prune(loaded.model, ours, 0.9) as trace:
             loaded.model(**inputs)
         assert trace[0].kept.tolist() == selection.kept.tolist()
+
+
+def test_the_path_of_segments_begins_at_frame(loaded, samples):
+    bench = Bench(loaded, samples[0], 2)
+    heads = len(bench.probe("all"))
+    for ratio in (0.3, *RATIOS):
+        selection = cut(bench, "all", torch.full((heads,), 1 / heads), PATH[0], ratio)
+        assert selection.states is None
+        assert selection.kept.tolist() == kept_by_frame(bench.audio_tokens, ratio).tolist()
+
+
+def test_the_papers_recipe_mixes_by_spread(loaded, samples):
+    few = [sample for sample in samples if sample.task in ("digits", "event")]
+    profile = run(loaded, few, recipe="paper", kinds=BOTH_KINDS)
+    assert profile.recipe.route == "auto"
+    assert profile.recipe.ablation == BOTH_KINDS
+    assert set(profile.calibration["validation"]["route"]) == {"auto", "oracle"}
+    assert not any("last" in pair for pair in profile.calibration["validation"]["probe"])
 
 
 class Kept:
@@ -156,14 +182,17 @@ def test_stability_compares_seeds_and_sizes(loaded, calibrated):
         drawn = shipped_samples(count, seed=seed, seconds=6.0)
         return [sample for sample in drawn if sample.task in ("digits", "event")]
 
-    longer = [s for s in shipped_samples(1, seconds=12.0, report=False) if s.task == "event"]
+    longer = [s for s in shipped_samples(1, seconds=12.0, report=0) if s.task == "event"]
     profile = run(loaded, draw(3, 0), other_lengths=longer, again=draw, sizes=(3, 4))
     found = profile.results["stability"]
     assert found["per_category"] == {"small": 3, "large": 4}
     assert set(found["change"]) == {"0", "1", "2"}
     small = found["small"]["0"]["centers"]
-    assert small == pytest.approx(profile.centers.tolist(), abs=1e-6)
     assert small != found["small"]["1"]["centers"]
+    for fit in (found["large"], *found["small"].values()):  # each made its own choices
+        assert fit["choices"]["route"] in ROUTES
+        assert fit["choices"]["text_tokens"] in TEXTS
+        assert set(fit["choices"]["segments"]) == {"0.6", "0.9"}
     large = found["large"]["centers"]
     for row, group in enumerate(GROUPS):
         change = found["change"]["0"]["centers"][group]
@@ -191,11 +220,16 @@ def test_limit_keeps_groups_and_the_report():
 
 def test_inspect_json_has_the_promised_keys(calibrated):
     data = json.loads(json.dumps(contents.to_json(calibrated)))
-    assert set(data["weights"]) == set(data["centers"]) == set(GROUPS)
+    assert set(data["centers"]) == set(GROUPS)
+    assert set(data["weights"]) == {*GROUPS, "pooled"}
+    assert data["recipe"]["route"] in ROUTES
+    routing = data["results"]["routing"]
+    for name in ("pooled", "oracle", "mixture", "uniform", "auc"):
+        assert routing[name] >= 0
     assert {"bandwidth", "model", "recipe", "calibration", "schema"} <= set(data)
     heads = calibrated.model.heads
     assert all(len(vector) == heads for vector in data["weights"].values())
-    assert np.shape(data["calibration"]["ablation"]) == (2, 9, 2, heads)
+    assert np.shape(data["calibration"]["ablation"]) == (1, 9, 2, heads)
 
 
 def test_calibrate_and_inspect_on_the_command_line(thinker, tmp_path, monkeypatch):

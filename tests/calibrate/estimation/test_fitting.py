@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibrate.estimation.ablation import KINDS, Ablation, head_variants, mean_and_error
+from calibrate.estimation.ablation import BOTH_KINDS, Ablation, head_variants, mean_and_error
 from calibrate.estimation.choosing.fitting import (
     bootstrap_interval,
     fit_routing,
+    fit_rule,
     head_weights,
     one_standard_error,
     shrunk,
@@ -19,44 +20,48 @@ HEADS = 8
 
 
 def effects_of(keep_one, noise, samples=40, seed=0):
-    """Ablation effects [S, A, R, H] whose keep-one part has the given means."""
+    """Keep-one effects [S, R, H] with the given means."""
     rng = np.random.default_rng(seed)
-    effects = np.zeros((samples, len(KINDS), 2, len(keep_one)))
-    effects[:, KINDS.index("keep_one")] = keep_one
-    return effects + noise * rng.standard_normal(effects.shape)
+    return keep_one + noise * rng.standard_normal((samples, 2, len(keep_one)))
+
+
+def fitted(effects, kind="keep_one", strength=4.0):
+    """Head weights of samples that are all of one task and of many speakers."""
+    tasks, clusters = ["a"] * len(effects), [str(index) for index in range(len(effects))]
+    return head_weights(*utilities(effects, kind, tasks, clusters), strength)
 
 
 def test_head_that_alone_gives_a_low_loss_gets_the_most_weight():
-    losses = np.linspace(-0.2, 0.5, HEADS)
-    weights = head_weights(effects_of(losses, 0.01), "keep_one", 4.0)
+    weights = fitted(effects_of(np.linspace(-0.2, 0.5, HEADS), 0.01))
     assert weights.sum() == pytest.approx(1)
     assert (np.diff(weights) < 0).all()
 
 
 def test_head_whose_removal_hurts_gets_the_most_weight():
-    effects = np.zeros((10, len(KINDS), 1, HEADS))
-    effects[:, KINDS.index("leave_one_out"), :, 3] = 0.4
-    weights = head_weights(effects, "leave_one_out", 4.0)
-    assert weights.argmax() == 3
+    effects = np.zeros((10, 1, HEADS))
+    effects[:, :, 3] = 0.4
+    assert fitted(effects, "leave_one_out").argmax() == 3
 
 
 def test_strength_zero_is_uniform():
-    weights = head_weights(effects_of(np.arange(HEADS) / 10, 0.1), "keep_one", 0.0)
+    weights = fitted(effects_of(np.arange(HEADS) / 10, 0.1), strength=0.0)
     np.testing.assert_allclose(weights, 1 / HEADS)
 
 
+def test_groups_whose_utilities_vary_less_get_weights_as_bold():
+    """Speech tasks vary 20 times as much between heads as sounds: one strength has to suit both."""
+    effects = effects_of(np.linspace(-0.2, 0.5, HEADS), 0.01)
+    np.testing.assert_allclose(fitted(effects), fitted(effects / 20), rtol=1e-9)
+
+
 def test_pure_noise_is_shrunk_towards_uniform():
-    strength = 8.0
-    noisy = [
-        head_weights(effects_of(np.zeros(HEADS), 0.5, seed=seed), "keep_one", strength)
-        for seed in range(50)
-    ]
-    utility = [
-        utilities(effects_of(np.zeros(HEADS), 0.5, seed=s), "keep_one")[0] for s in range(50)
-    ]
-    unshrunk = [np.exp(strength * u) / np.exp(strength * u).sum() for u in utility]
-    far = np.mean([np.abs(w - 1 / HEADS).sum() for w in noisy])
-    farther = np.mean([np.abs(w - 1 / HEADS).sum() for w in unshrunk])
+    far = farther = 0.0
+    for seed in range(50):
+        effects = effects_of(np.zeros(HEADS), 0.5, seed=seed)
+        far += np.abs(fitted(effects) - 1 / HEADS).sum()
+        utility = -effects.mean(axis=(0, 1))
+        unshrunk = np.exp(4.0 * utility / utility.std(ddof=1))
+        farther += np.abs(unshrunk / unshrunk.sum() - 1 / HEADS).sum()
     assert far < 0.5 * farther
 
 
@@ -68,22 +73,64 @@ def test_shrinkage_is_the_empirical_bayes_rule():
     np.testing.assert_allclose(shrunk(utility, error * 10), 0.2)
 
 
+def test_how_hard_a_sample_or_a_task_is_for_all_heads_is_no_noise():
+    effects = effects_of(np.linspace(0, 1, HEADS), 0.05)
+    rng = np.random.default_rng(1)
+    tasks, clusters = ["a", "b"] * 20, [str(index) for index in range(40)]
+    hard = effects + 3 * rng.standard_normal((40, 1, 1))
+    np.testing.assert_allclose(
+        utilities(hard, "keep_one", tasks, clusters),
+        utilities(effects, "keep_one", tasks, clusters),
+        atol=1e-12,
+    )
+    other = effects.copy()
+    other[1::2, :, 0] += 5  # head 0 is useless for one of the tasks, always
+    error = utilities(other, "keep_one", tasks, clusters)[1]
+    mixed = utilities(other, "keep_one", ["a"] * 40, clusters)[1]
+    assert error[0] < 0.1 * mixed[0]
+
+
 def test_standard_error_is_that_of_the_mean_over_samples_not_over_ratios():
     rows = np.random.default_rng(0).standard_normal((30, 4))
     mean, error = mean_and_error(rows)
     np.testing.assert_allclose(mean, rows.mean(0))
     np.testing.assert_allclose(error, rows.std(0, ddof=1) / np.sqrt(30))
     # one ratio repeated adds no information
-    effects = effects_of(np.zeros(HEADS), 1.0)
-    doubled = np.concatenate([effects[:, :, :1]] * 2, axis=2)
-    np.testing.assert_allclose(
-        utilities(doubled, "keep_one")[1], utilities(effects[:, :, :1], "keep_one")[1]
-    )
+    effects = effects_of(np.zeros(HEADS), 1.0)[:, :1]
+    names = [str(index) for index in range(40)]
+    found = [
+        utilities(part, "keep_one", ["a"] * 40, names)[1]
+        for part in (effects, np.concatenate([effects] * 2, axis=1))
+    ]
+    np.testing.assert_allclose(*found)
+
+
+def test_samples_of_one_speaker_count_as_one():
+    speakers = np.random.default_rng(0).standard_normal((12, 1))
+    repeated = np.repeat(speakers, 5, axis=0)
+    names = [str(index // 5) for index in range(60)]
+    found = mean_and_error(repeated, clusters=names)
+    np.testing.assert_allclose(found, mean_and_error(speakers))
+    # and where a task has a single speaker, nothing tells how speakers differ
+    assert mean_and_error(speakers, clusters=["one"] * 12)[1] == mean_and_error(speakers)[1]
+
+
+def test_strata_count_alike_and_their_distance_is_no_noise():
+    rng = np.random.default_rng(0)
+    few, many = rng.standard_normal((4, 1)), 10 + rng.standard_normal((40, 1))
+    mean, error = mean_and_error(np.concatenate([few, many]), ["few"] * 4 + ["many"] * 40)
+    assert mean == pytest.approx((few.mean() + many.mean()) / 2)
+    parts = [rows.std(ddof=1) / np.sqrt(len(rows)) for rows in (few, many)]
+    assert error == pytest.approx(np.hypot(*parts) / 2)
+    # a stratum of one sample tells no spread
+    alone = np.concatenate([few, many[:1]])
+    np.testing.assert_allclose(mean_and_error(alone, ["a"] * 4 + ["b"]), mean_and_error(alone))
 
 
 def test_ablation_by_task():
     effects = np.arange(4 * 2 * 1 * 3, dtype=float).reshape(4, 2, 1, 3)
-    means, errors = Ablation(effects, (0.6,)).by_task(["a", "b"], ["b", "a", "b", "a"])
+    ablation = Ablation(effects, (0.6,), BOTH_KINDS)
+    means, errors = ablation.by_task(["a", "b"], ["b", "a", "b", "a"], list("wxyz"))
     assert means.shape == errors.shape == (2, 2, 1, 3)
     np.testing.assert_allclose(means[:, 0], effects[[1, 3]].mean(0))
     np.testing.assert_allclose(means[:, 1], effects[[0, 2]].mean(0))
@@ -91,11 +138,34 @@ def test_ablation_by_task():
 
 
 def test_head_variants():
-    variants = head_variants(3).numpy()
+    variants = head_variants(3, BOTH_KINDS).numpy()
     np.testing.assert_allclose(variants.sum(1), 1)
     np.testing.assert_allclose(variants[0], [1 / 3] * 3)
     np.testing.assert_allclose(variants[1], [0, 0.5, 0.5])
     np.testing.assert_allclose(variants[4], [1, 0, 0])
+    np.testing.assert_allclose(head_variants(3).numpy(), variants[[0, 4, 5, 6]])
+
+
+def test_a_rule_separates_what_can_be_separated():
+    rng = np.random.default_rng(0)
+    acoustic = np.arange(80) % 2 == 1
+    selectivities = 0.1 + 0.02 * rng.standard_normal((80, 5))
+    selectivities[acoustic, 2] += 0.1
+    rule = fit_rule(selectivities, acoustic)
+    assert rule.shape == (6,)
+    told = selectivities @ rule[:-1] + rule[-1] > 0
+    assert (told == acoustic).mean() > 0.95
+    assert rule[:-1].argmax() == 2
+    # the slope of the penalised likelihood is zero: this is the optimum
+    chance = 1 / (1 + np.exp(-(selectivities @ rule[:-1] + rule[-1])))
+    scale = selectivities.std(0)
+    slope = (chance - acoustic) @ (selectivities - selectivities.mean(0)) + rule[:-1] * scale**2
+    np.testing.assert_allclose(slope, 0, atol=1e-8)
+
+
+def test_a_rule_of_heads_that_say_nothing_is_even():
+    rule = fit_rule(np.full((10, 3), 0.2), np.arange(10) % 2 == 1)
+    np.testing.assert_allclose(rule, 0, atol=1e-9)
 
 
 def test_routing_centers_and_bandwidth():

@@ -31,10 +31,34 @@ STRANGE = (
 )  # fmt: skip
 
 
+#: What newer reports say of a comparison.
+BASIS = {
+    "carried_by": 7,
+    "items": {"better": 9, "worse": 3, "largest": 0.5, "task": "digits", "task_share": 0.4},
+    "answers": {"won": 3, "lost": 5, "p": 0.73},
+    "divergence": {"difference": 0.1, "low": 0.0, "high": 0.2},
+}
+
+
 def whole():
+    results = make_results(("headrouter", "uniform weights", "frame", "adaptive segments"))
+    (entry, *_) = results["ratios"].values()
+    compared = {"difference": 0.1, "low": 0.0, "high": 0.2, "verdict": "tie", **BASIS}
+    entry["comparisons"] = [{"method": "headrouter", "rival": "frame", **compared}]
+    results["routing"] = {
+        "route": "auto",
+        **dict.fromkeys(("pooled", "oracle", "mixture", "uniform", "auc", "semantic"), 0.5),
+        "unseen_task": {"spread": 0.5, "selectivity": None},
+        "bandwidth": {"factor": 4.0, "at_edge": True, "wider_than_centers": True},
+        "comparisons": [{"method": "mixture", "rival": "pooled", **compared}],
+    }
+    results["stability"] |= {
+        "large": {"choices": {"route": "auto"}},
+        "small": {"0": {"choices": {"route": "pooled"}}},
+    }
     profile = make_profile(
         calibration=make_calibration(intervals={"centers.semantic": [0.1, 0.2]}),
-        results=make_results(("headrouter", "uniform weights", "frame", "adaptive segments")),
+        results=results,
     )
     return profile.metadata()
 

@@ -10,15 +10,18 @@ from headrouter_core.errors import (
 )
 from headrouter_core.profile.profile import Recipe
 
+STEP = {"token": "first", "change": 0.0, "sharpness": 0, "merge": 0.5}
+BY_RATIO = {"route": "pooled", "by_ratio": {"0.6": STEP, "0.9": {**STEP, "token": "important"}}}
 SEGMENTS = {"route": "auto", "change": 1.0, "sharpness": 0.25, "merge": 0.5}
 
 
-def test_recipe_survives_json():
+@pytest.mark.parametrize("segments", [SEGMENTS, BY_RATIO])
+def test_recipe_survives_json(segments):
     recipe = Recipe(
         layer=3,
         text_tokens="after",
         ablation=("keep_one", "output"),
-        selector_parameters={"adaptive_segments": SEGMENTS},
+        selector_parameters={"adaptive_segments": segments},
     )
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
@@ -36,6 +39,16 @@ def test_recipe_survives_json():
         ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "route": "sideways"}}),
         ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "merge": 1.5}}),
         ("selector_parameters", {"adaptive_segments": {**SEGMENTS, "sharpness": "0"}}),
+        ("selector_parameters", {"adaptive_segments": {**SEGMENTS, **BY_RATIO}}),
+        ("selector_parameters", {"adaptive_segments": {**BY_RATIO, "by_ratio": {}}}),
+        ("selector_parameters", {"adaptive_segments": {**BY_RATIO, "by_ratio": [STEP]}}),
+        ("selector_parameters", {"adaptive_segments": {**BY_RATIO, "by_ratio": {"1": STEP}}}),
+        ("selector_parameters", {"adaptive_segments": {**BY_RATIO, "by_ratio": {"x": STEP}}}),
+        ("selector_parameters", {"adaptive_segments": {**BY_RATIO, "by_ratio": {"0.6": {}}}}),
+        (
+            "selector_parameters",
+            {"adaptive_segments": {**BY_RATIO, "by_ratio": {"0.6": {**STEP, "token": "last"}}}},
+        ),
         ("layer", 0),
         ("layer", 2.0),
         ("layer", True),

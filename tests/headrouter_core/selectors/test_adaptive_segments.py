@@ -142,20 +142,41 @@ def test_importance_that_underflows_leaves_finite_states():
 
 def test_settings_come_from_the_call_then_the_recipe_then_the_defaults():
     plain = AdaptiveSegments(PROFILE)
-    assert (plain.router.route, plain.change, plain.sharpness, plain.merge) == (
-        "auto",
-        0.75,
-        0.1,
-        0.75,
-    )
+    assert plain.router.route == "auto"
+    assert plain.settings(10, 100) == {
+        "token": "important",
+        "change": 0.75,
+        "sharpness": 0.1,
+        "merge": 0.75,
+    }
     settings = {"route": "semantic", "change": 1.0, "sharpness": 0.5, "merge": 0.0}
     recipe = Recipe(text_tokens="after", selector_parameters={"adaptive_segments": settings})
     calibrated = AdaptiveSegments(make_profile(recipe=recipe))
-    assert (calibrated.change, calibrated.sharpness, calibrated.merge) == (1, 0.5, 0)
+    found = {"token": "important", "change": 1.0, "sharpness": 0.5, "merge": 0.0}
+    assert calibrated.settings(10, 100) == found
     assert calibrated.router.route == "semantic"
     assert calibrated.text_tokens == "after"
-    given = AdaptiveSegments(make_profile(recipe=recipe), merge=1.0, text_tokens="all")
-    assert (given.router.route, given.merge, given.text_tokens) == ("semantic", 1.0, "all")
+    given = AdaptiveSegments(
+        make_profile(recipe=recipe), merge=1.0, token="first", text_tokens="all"
+    )
+    assert given.settings(10, 100) == {**found, "merge": 1.0, "token": "first"}
+    assert (given.router.route, given.text_tokens) == ("semantic", "all")
+
+
+def test_each_ratio_has_the_settings_of_the_nearest_that_was_calibrated():
+    frame = {"token": "first", "change": 0.0, "sharpness": 0.0, "merge": 0.0}
+    bold = {"token": "important", "change": 1.0, "sharpness": 0.25, "merge": 0.75}
+    parameters = {"route": "uniform", "by_ratio": {"0.9": bold, "0.5": frame}}
+    recipe = Recipe(selector_parameters={"adaptive_segments": parameters})
+    selector = AdaptiveSegments(make_profile(recipe=recipe))
+    assert selector.settings(5, 100) == selector.settings(10, 100) == bold
+    assert selector.settings(29, 100) == bold
+    assert selector.settings(30, 100) == selector.settings(90, 100) == frame
+    view = make_view(80)
+    kept = selector(view, 40)
+    assert kept.states is None
+    assert kept.kept.tolist() == frame_indices(80, 40).tolist()
+    assert selector(view, 8).states is not None
 
 
 def test_importance_and_routing_are_headrouters():
@@ -174,6 +195,7 @@ def test_importance_and_routing_are_headrouters():
         ({"sharpness": -0.1}, "sharpness -0.1 is outside"),
         ({"sharpness": float("nan")}, "sharpness nan is outside"),
         ({"merge": 1.1}, "merge 1.1 is outside"),
+        ({"token": "last"}, "token is 'last'"),
         ({"route": "loud"}, "route is 'loud'"),
         ({"text_tokens": "before"}, "text_tokens is 'before'"),
     ],
