@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import torch
 
@@ -12,6 +13,8 @@ from headrouter_core.errors import NonFiniteError
 from headrouter_core.eviction.budgets import Room
 from headrouter_core.eviction.methods.base import Method, Scores, View
 from headrouter_core.eviction.watching import Seen
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,42 +57,56 @@ def decide(
         NonFiniteError: scores are not finite.
     """
     layers = [list(_held(layer, row)) for layer in seen]
-    heads = [sum(len(held.heads) for held in layer) for layer in layers]
     counts = [
-        [n for _, n in sorted((head, held.slots.shape[1]) for held in layer for head in held.heads)]
+        _by_head((held.heads, [held.slots.shape[1]] * len(held.heads)) for held in layer)
         for layer in layers
     ]
     columns = [int(layer.real[row].sum()) for layer in seen]
     room = Room.of(columns, counts, budget, method.window)
     scores: list[list[torch.Tensor]] = []
-    cutoffs: list[torch.Tensor | None] = []
+    cutoffs: list[torch.Tensor] = []
     for index, layer in enumerate(layers):
-        made: dict[int, torch.Tensor] = {}
-        cutoff: dict[int, torch.Tensor] = {}
-        for held in layer:
-            found = method.score(_view(held, index, room.windows[index], sample))
-            _check(found, method, index)
-            made |= dict(zip(held.heads, found.scores, strict=True))
-            if found.cutoff is not None:
-                cutoff |= dict(zip(held.heads, found.cutoff, strict=True))
-        scores.append([made[head] for head in range(heads[index])])
-        every = len(cutoff) == heads[index]
-        cutoffs.append(torch.stack([cutoff[i] for i in range(heads[index])]) if every else None)
+        found = [method.score(_view(held, index, room.windows[index], sample)) for held in layer]
+        for part in found:
+            _check(part, method, index)
+        heads = [held.heads for held in layer]
+        scores.append(_by_head(zip(heads, (part.scores for part in found), strict=True)))
+        cuts = [part.cutoff for part in found if part.cutoff is not None]
+        if len(cuts) == len(found):
+            cutoffs.append(torch.stack(_by_head(zip(heads, cuts, strict=True))))
     kept = method.share(room, scores)
-    slots: list[list[torch.Tensor]] = []
-    places: list[list[torch.Tensor]] = []
-    for layer, values, left in zip(layers, scores, kept, strict=True):
-        found_slots: dict[int, torch.Tensor] = {}
-        found_places: dict[int, torch.Tensor] = {}
-        for held in layer:
-            for i, head in enumerate(held.heads):
-                best = chosen(values[head], held.slots.shape[1], left[head])
-                found_slots[head] = held.slots[i, best]
-                found_places[head] = held.positions[i, best]
-        slots.append([found_slots[head] for head in range(len(values))])
-        places.append([found_places[head] for head in range(len(values))])
-    smoothed = [part for part in cutoffs if part is not None]
-    return Decision(slots, places, tuple(smoothed) if len(smoothed) == len(cutoffs) else None)
+    picked = [
+        _by_head((held.heads, _pick(held, values, left)) for held in layer)
+        for layer, values, left in zip(layers, scores, kept, strict=True)
+    ]
+    return Decision(
+        slots=[[slots for slots, _ in layer] for layer in picked],
+        columns=[[places for _, places in layer] for layer in picked],
+        cutoff=tuple(cutoffs) if len(cutoffs) == len(layers) else None,
+    )
+
+
+def _pick(
+    held: _Held, scores: Sequence[torch.Tensor], left: Sequence[int]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield slots and positions that stay, of one head after the other.
+
+    Args:
+        held: some heads of a layer.
+        scores: [n], one a head of the layer.
+        left: how many are to stay, one a head of the layer.
+    """
+    for index, head in enumerate(held.heads):
+        best = chosen(scores[head], held.slots.shape[1], left[head])
+        yield held.slots[index, best], held.positions[index, best]
+
+
+def _by_head(parts: Iterable[tuple[tuple[int, ...], Iterable[Value]]]) -> list[Value]:
+    """Return values of groups of heads, each with one a head, as one list of all heads."""
+    made = {
+        head: value for heads, values in parts for head, value in zip(heads, values, strict=True)
+    }
+    return [made[head] for head in sorted(made)]
 
 
 def chosen(scores: torch.Tensor, held: int, count: int) -> torch.Tensor:
