@@ -24,8 +24,6 @@ class Hub(BaseHTTPRequestHandler):
     repositories: dict
     """Name -> branch -> path -> bytes."""
     commits: list
-    lost: list
-    """Requests that nothing here answers."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -46,7 +44,6 @@ class Hub(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/api/models/(\w+/[\w.-]+)/(branch|preupload|commit)/(.+)", path):
             name, what, revision = found.groups()
             return getattr(self, what)(self.repositories[name], name, revision, body)
-        self.lost.append(path)
         return self.answer(404, {"error": "nothing here"})
 
     def branch(self, repository, name, revision, body):
@@ -94,7 +91,6 @@ class Hub(BaseHTTPRequestHandler):
                 headers = {"X-Repo-Commit": "c" * 40, "ETag": hashlib.sha1(content).hexdigest()}
                 return self.answer(200, content, headers)
             return self.answer(404, {"error": "none"}, {"X-Error-Code": "RepoNotFound"})
-        self.lost.append(path)
         return self.answer(404, {"error": "nothing here"})
 
     def answer(self, status, content, headers=()):
@@ -115,7 +111,7 @@ class Hub(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving():
     """Yield a fresh Hub, with its address as ``url``."""
-    kind = type("Fresh", (Hub,), {"repositories": {}, "commits": [], "lost": []})
+    kind = type("Fresh", (Hub,), {"repositories": {}, "commits": []})
     running = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     running.daemon_threads = True
     kind.url = f"http://127.0.0.1:{running.server_port}"
