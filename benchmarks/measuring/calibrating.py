@@ -67,6 +67,10 @@ class _Questions:
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         return inputs
 
+    def answer_ids(self, answer: str) -> list[int]:
+        """Return as many tokens as any answer has: :meth:`inputs` draws which."""
+        return list(range(ANSWER_TOKENS))
+
 
 def measure_calibration(bench: Bench, seconds: float) -> dict[str, Any]:
     """Head ablation of one sample at one ratio, as ``calibrate`` does it and naively.

@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from calibrate.cli import app
+from calibrate.commands.calibrate import Recipe
 from calibrate.terminal import exits
 from calibrate.terminal.errors import AudioError, MissingAudioError, ModelError, SomeFailedError
 from headrouter_core import errors
@@ -216,6 +217,9 @@ def test_calibrate_passes_its_options_on(monkeypatch):
         "force": False,
         "stability": False,
         "heads": False,
+        "questions": None,
+        "recipe": Recipe.BEST,
+        "leave_one_out": False,
         "as_json": False,
         "trust_remote_code": False,
     }

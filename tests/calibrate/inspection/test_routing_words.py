@@ -27,7 +27,7 @@ def routing(route="pooled", verdict="tie", **bandwidth):
         "auc": 0.66,
         "auc_selectivity": 0.9,
         "unseen_task": {"spread": 0.43, "selectivity": None},
-        "bandwidth": bandwidth,
+        "bandwidth": {"factor": 1.0, **bandwidth},
         "comparisons": [
             {"method": name, "rival": "pooled", **found, "answers": answers}
             for name in ("oracle", "mixture", "selectivity")

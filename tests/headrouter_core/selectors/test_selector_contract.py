@@ -90,7 +90,10 @@ def check_selection(selector, view, k):
     assert kept[-1] < view.audio_tokens
     assert torch.equal(again.kept, kept)
     assert importance is None or importance.shape == (view.audio_tokens,)
-    merging = isinstance(selector, AffinityMerge) or getattr(selector, "merge", 0) > 0
+    if isinstance(selector, AdaptiveSegments):
+        merging = selector.settings(k, view.audio_tokens)["merge"] > 0
+    else:
+        merging = isinstance(selector, AffinityMerge) or getattr(selector, "merge", 0) > 0
     assert (states is not None) == merging
     if states is not None:
         assert states.shape == (k, WIDTH)
