@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from calibrate.models.frontends.base import FrontEnd
-from calibrate.terminal.errors import ModelError
+from calibrate.terminal.errors import ModelError, first_line
 from calibrate.terminal.exits import is_out_of_memory
 from headrouter_core import families
 from headrouter_core.errors import HeadRouterError
@@ -58,7 +58,7 @@ def read_weights(
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise ModelError(
             f"the model in {folder} cannot be loaded ({type(error).__name__}: {reason}); {_AGAIN}"
         ) from error
@@ -89,7 +89,7 @@ def damage_told(folder: Path) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise ModelError(
             f"the model in {folder} cannot be loaded ({type(error).__name__}: {reason}); {_AGAIN}"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from calibrate.terminal.errors import ModelError
+from calibrate.terminal.errors import ModelError, first_line
 
 #: All that a front end needs, and all weights that are loaded: no pickles, no pictures.
 _FILES, _WEIGHTS = ["*.json", "*.jinja", "*.txt", "*.model"], ["*.safetensors"]
@@ -64,7 +64,7 @@ def _unreachable(repository: str, revision: str | None, error: Exception) -> str
             f"{repository}{at} is not in the local cache and HF_HUB_OFFLINE is set; unset it, or"
             " give a local folder: --model DIR"
         )
-    cause = str(error).strip().partition("\n")[0]
+    cause = first_line(error)
     return (
         f"{repository}{at} could not be fetched ({type(error).__name__}: {cause}); check the"
         " connection and the disk, or give a local folder: --model DIR"

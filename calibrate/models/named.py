@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from calibrate.models.placement import choose_device, choose_dtype
 from calibrate.terminal.console import say, working
 from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UsageError
+from headrouter_core.profile.shipped import HUB_ID
 from tiny_omni import MODEL_DIR
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ HUB_ALIASES = {
 }
 #: The model that is embedded in the package.
 EMBEDDED = "tiny-omni"
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def source(name: str) -> Source:
     if os.path.isdir(path):
         folder = path.resolve()
         return Source(folder.name, folder.name, path)
-    if os.path.exists(path) or not _HUB_ID.fullmatch(name):
+    if os.path.exists(path) or not HUB_ID.fullmatch(name):
         raise UsageError(_unknown(name, path))
     aliases = {id_.lower(): alias for alias, id_ in HUB_ALIASES.items()}
     return Source(aliases.get(name.lower(), name.rpartition("/")[2]), name, None)

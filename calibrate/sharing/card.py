@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import Any
 
@@ -10,15 +9,14 @@ from calibrate.inspection.verdicts import METHODS, strength, verdicts
 from calibrate.inspection.worth import doubts, sentences
 from calibrate.terminal.visible import one_line
 from headrouter_core.profile.profile import Profile
+from headrouter_core.profile.shipped import HUB_ID
 from headrouter_core.routing import GROUPS
-
-#: A Hub id, which base models are linked by; folders and aliases have another form.
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def metadata(profile: Profile) -> dict[str, Any]:
     """Return what the Hub searches by, as the fields of its ``ModelCardData``."""
-    linked = _HUB_ID.fullmatch(profile.model.id)
+    # base models are linked by their Hub id; folders and aliases have another form
+    linked = HUB_ID.fullmatch(profile.model.id)
     return {
         "library_name": "headrouter",
         "pipeline_tag": "audio-text-to-text",

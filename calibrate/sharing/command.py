@@ -11,6 +11,7 @@ from typing import Any
 from calibrate.commands.push import Push
 from calibrate.sharing.card import card, metadata
 from calibrate.terminal.console import show, show_json, working
+from calibrate.terminal.errors import first_line
 from headrouter_core.errors import HeadRouterError, UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.profile.shipped import HUB_FILE, load_profile
@@ -108,13 +109,9 @@ def _explained(repository: str) -> Iterator[None]:
                 f"the Hub does not let you write to {repository} ({status}); log in with a token"
                 " that may: hf auth login"
             ) from error
-        raise HeadRouterError(f"the Hub refuses {repository}: {_first_line(error)}") from error
+        raise HeadRouterError(f"the Hub refuses {repository}: {first_line(error)}") from error
     except Exception as error:  # errors of client, network and disk have no common base class
         raise HeadRouterError(
-            f"{repository} could not be sent ({type(error).__name__}: {_first_line(error)});"
+            f"{repository} could not be sent ({type(error).__name__}: {first_line(error)});"
             " check the connection, and run it again"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

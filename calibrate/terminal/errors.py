@@ -23,3 +23,8 @@ class ModelError(HeadRouterError):
 
 class SomeFailedError(HeadRouterError):
     """Some inputs of many failed and were reported; the others were done."""
+
+
+def first_line(error: Exception) -> str:
+    """Return how a library's message begins; what follows is often a page."""
+    return str(error).strip().partition("\n")[0]

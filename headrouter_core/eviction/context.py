@@ -86,13 +86,8 @@ def evict(
             "a prompt was seen, but nothing was evicted; look for an error that was caught inside"
             " the context"
         )
-    strangers = trace.session.strangers
     doubts = [] if engine.seen else ["no prompt was seen while the context was open"]
-    if strangers.newcomer is not None or (strangers.seen and (doubts or strangers.strayed)):
-        name = f"thread {strangers.newcomer!r}" if strangers.newcomer else "another thread or task"
-        doubts.append(
-            f"{name} ran the model meanwhile on a whole cache, as it was not bound to this context:"
-            " start it as Thread(target=trace.bound(model.generate), ...)"
-        )
+    if told := trace.session.strangers.told(bool(doubts), " on a whole cache"):
+        doubts.append(told)
     if doubts:
         warnings.warn("; ".join(doubts), stacklevel=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +22,7 @@ from headrouter_core.eviction.deciding import decide
 from headrouter_core.eviction.groups import Part
 from headrouter_core.eviction.layer import HeldLayer
 from headrouter_core.eviction.methods.base import Method, Need
-from headrouter_core.eviction.watching import Seen, Watch, real_columns, weights
+from headrouter_core.eviction.watching import Seen, Watch, weights
 from headrouter_core.families.base import Anatomy
 from headrouter_core.families.calls import forward_of, with_cache
 
@@ -96,22 +96,13 @@ class _Look(Watch):
 
     columns: tuple[int, ...] = ()
 
-    def look(
-        self,
-        parts_of: Callable[[torch.Tensor], list[Part]],
-        length: int,
-        query: torch.Tensor,
-        mask: Any,
-        scale: float | None,
-    ) -> Seen:
-        """Take the attention of the queries: [B, h, G, q, C] a part."""
-        real = real_columns(mask, len(query), length, query.device)
-        parts = parts_of(real)
+    def given(
+        self, parts: list[Part], real: torch.Tensor, query: torch.Tensor, scale: float
+    ) -> list[torch.Tensor]:
+        """Return the attention of the queries at ``columns``: [B, h, G, q, C] a part."""
         columns = torch.tensor(self.columns, device=query.device)
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
         rows = columns.expand(len(query), -1)
-        given = [weights(part, query[:, :, columns], rows, scale) for part in parts]
-        return Seen(parts, real, given)
+        return [weights(part, query[:, :, columns], rows, scale) for part in parts]
 
 
 def attention_of(

@@ -58,23 +58,30 @@ class Watch:
         """
         real = real_columns(mask, len(query), length, query.device)
         parts = parts_of(real)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        return Seen(parts, real, self.given(parts, real, query.detach(), scale))
+
+    def given(
+        self, parts: list[Part], real: torch.Tensor, query: torch.Tensor, scale: float
+    ) -> list[torch.Tensor] | None:
+        """Return :attr:`Seen.attention`; ``query`` [B, H, Q, d] are the last of the sequence."""
         if self.need is Need.NOTHING:
-            return Seen(parts, real, None)
+            return None
+        length = real.shape[1]
         own = real[:, length - query.shape[2] :]
         count = own.shape[1] if self.need is Need.EVERY else min(self.window, own.shape[1])
         # a stable sort puts the real ones last and in order, whichever side the padding is on
         order = own.byte().argsort(dim=1, stable=True)[:, own.shape[1] - count :]
         asks, columns = own.gather(1, order), order + length - own.shape[1]
         index = order[:, None, :, None].expand(-1, query.shape[1], -1, query.shape[3])
-        query = query.gather(2, index).detach()
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        query = query.gather(2, index)
         total = [torch.zeros_like(part.real, dtype=torch.float32) for part in parts]
         for start in range(0, count, CHUNK):
             span = slice(start, start + CHUNK)
             for sums, part in zip(total, parts, strict=True):
                 sums += _received(part, query[:, :, span], columns[:, span], asks[:, span], scale)
         asking = asks.sum(1).clamp(min=1)[:, None, None]
-        return Seen(parts, real, [sums / asking for sums in total])
+        return [sums / asking for sums in total]
 
 
 def _received(

@@ -13,6 +13,8 @@ from headrouter_core.profile.profile import Profile
 
 #: File that a profile repository on the Hub holds.
 HUB_FILE = "profile.safetensors"
+#: A repository on the Hub, ``user/repo``.
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -41,7 +43,7 @@ def load_profile(name_or_path: str | os.PathLike[str], revision: str | None = No
         raise UsageError(f"the profile's {odd[0]} is {shown(odd[1])}; it must be text, or a path")
     name = os.fspath(name_or_path)
     path = shipped_profiles().get(name, Path(name))
-    on_hub = not os.path.exists(path) and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)
+    on_hub = not os.path.exists(path) and HUB_ID.fullmatch(name)
     if on_hub and path.suffix != ".safetensors":
         return Profile.load(_download(name, revision))
     if revision is not None:

@@ -116,14 +116,8 @@ def _take_stock(intake: Intake, pruned: bool, session: Session) -> None:
             "context"
         )
     doubts = [] if intake.heard else ["no audio was seen while the model was being pruned"]
-    strangers = session.strangers
-    lost = strangers.seen and (bool(doubts) or strangers.strayed)
-    if strangers.newcomer is not None or lost:
-        name = f"thread {strangers.newcomer!r}" if strangers.newcomer else "another thread or task"
-        doubts.append(
-            f"{name} ran the model meanwhile, unpruned, as it was not bound to this context: start "
-            "it as Thread(target=trace.bound(model.generate), ...)"
-        )
+    if told := session.strangers.told(bool(doubts), ", unpruned"):
+        doubts.append(told)
     if doubts:
         warnings.warn("; ".join(doubts), stacklevel=4)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from calibrate.models.frontends.base import PER_TOKEN, FrontEnd
 from calibrate.models.frontends.loading import ears, load_processor
-from calibrate.terminal.errors import AudioError, ModelError
+from calibrate.terminal.errors import AudioError, ModelError, first_line
 from headrouter_core import families
 from headrouter_core.errors import UsageError
 
@@ -60,7 +60,7 @@ class ProcessorFrontEnd(FrontEnd):
         try:
             return cls(load_processor(cls.processor_class, folder, trust_remote_code))
         except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise ModelError(
                 f"{folder} holds no readable {cls.processor_class} ({reason}); download the whole"
                 " model"

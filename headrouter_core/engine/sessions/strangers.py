@@ -50,6 +50,21 @@ class Strangers:
         calling = set(_frames())
         return next((f.f_code.co_qualname for f in self._openers if f in calling), None)
 
+    def told(self, doubted: bool, how: str) -> str | None:
+        """Return what to warn of on closing: who ran the model, and how, or None.
+
+        Args:
+            doubted: whether the session has done nothing, so that a stranger may be its own.
+            how: what the model was then: ``", unpruned"``.
+        """
+        if self.newcomer is None and not (self.seen and (doubted or self.strayed)):
+            return None
+        name = f"thread {self.newcomer!r}" if self.newcomer else "another thread or task"
+        return (
+            f"{name} ran the model meanwhile{how}, as it was not bound to this context: start it as"
+            " Thread(target=trace.bound(model.generate), ...)"
+        )
+
     def end(self) -> None:
         """Let go of what keeps others' variables alive."""
         self._openers = []
