@@ -15,7 +15,7 @@ from benchmarks.gpu import estimate, identity
 from benchmarks.gpu.plan import Measurement
 from benchmarks.gpu.taking import Taker
 from benchmarks.measuring.machine import environment
-from calibrate.evaluation.asking import journal
+from calibrate.running import journal
 from calibrate.terminal.console import say
 from calibrate.terminal.exits import describe, is_out_of_memory
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from calibrate.evaluation.asking import timing
-from calibrate.evaluation.asking.journal import Journal, lines_of, opened
 from calibrate.evaluation.asking.run import Plan, evaluate, header
 from calibrate.evaluation.comparing.results import Results, build, dumps
 from calibrate.evaluation.datasets.sources import in_turn
@@ -17,6 +16,7 @@ from calibrate.evaluation.scoring.systems import VANILLA
 from calibrate.evaluation.showing import examples
 from calibrate.evaluation.showing.judging import write_for_judge
 from calibrate.models.named import Loaded
+from calibrate.running.journal import Journal, lines_of, opened
 from calibrate.terminal.console import say
 from calibrate.terminal.progress import Progress
 from headrouter_core.errors import HeadRouterError, UsageError

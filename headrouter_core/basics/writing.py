@@ -48,7 +48,7 @@ def write(path: Path, content: bytes, *, force: bool = False) -> None:
                 partial.replace(target)
             else:
                 _name(partial, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
@@ -156,8 +156,8 @@ def _name(partial: Path, target: Path) -> None:
         partial.replace(target)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Let the name reach the disk too."""
+def sync_folder(folder: Path) -> None:
+    """Let names in a folder, or that they are gone, reach the disk too."""
     # some file systems cannot, and the file itself is in place
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

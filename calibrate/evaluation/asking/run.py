@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calibrate.evaluation.asking.journal import Journal
 from calibrate.evaluation.asking.methods import Method
 from calibrate.evaluation.asking.records import Texts, record
 from calibrate.evaluation.asking.replies import Reply
@@ -18,6 +17,7 @@ from calibrate.evaluation.scoring.answers import NORMALISED_BY
 from calibrate.evaluation.scoring.items import Dataset, Fault, Item
 from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.models.named import Loaded
+from calibrate.running.journal import Journal
 from calibrate.sound.reading import DECODER
 from calibrate.terminal.errors import AudioError
 from calibrate.terminal.progress import Progress

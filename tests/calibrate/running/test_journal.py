@@ -4,10 +4,11 @@ import errno
 import json
 import os
 import re
+import stat
 
 import pytest
 
-from calibrate.evaluation.asking.journal import lines_of, opened
+from calibrate.running.journal import lines_of, opened
 from headrouter_core.errors import HeadRouterError, UsageError
 
 HEADER = {"model": "tiny-omni", "ratios": [0.3, 0.6], "seed": 0}
@@ -42,12 +43,48 @@ def test_half_a_line_is_cut_off(tmp_path, cut):
     assert path.read_bytes() == content
 
 
-def test_half_a_header_is_begun_anew(tmp_path):
-    path = tmp_path / "j.jsonl"
-    path.write_text('{"model":"tiny-')
+def test_the_file_gets_its_name_with_its_header(tmp_path, monkeypatch):
+    """Killed before, nothing is there; the folder is synced, so that a power cut takes no name."""
+    path, synced = tmp_path / "j.jsonl", []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file)), fsync(file)))
+    with opened(path, HEADER):
+        assert [stat.S_ISDIR(found.st_mode) for found in synced] == [False, True]
+        assert HEADER.items() <= json.loads(path.read_text()).items()
+
+
+def test_blocks_that_a_power_cut_kept_from_the_disk_are_cut_off(tmp_path):
+    path = begun(tmp_path / "j.jsonl", "a", "b")
+    content = path.read_bytes()
+    last = content.rfind(b"\n", 0, -1) + 1
+    for begin in range(last, len(content)):
+        for end in {len(content), len(content) - 1, (begin + len(content)) // 2} - {begin}:
+            path.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
+            assert list(lines_of(path, HEADER)) == ["a"]
+    path.write_bytes(content + bytes(100))
     with opened(path, HEADER) as journal:
-        assert not journal.lines
-    assert HEADER.items() <= json.loads(path.read_text()).items()
+        assert list(journal.lines) == ["a", "b"]
+    assert path.read_bytes() == content
+
+
+def test_what_is_over_leaves_nothing_behind(tmp_path):
+    with opened(tmp_path / "j.jsonl", HEADER) as journal:
+        journal.write({"id": "a"})
+        journal.over = True
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_failed_stays_to_be_gone_on_with(tmp_path):
+    path = tmp_path / "j.jsonl"
+
+    def fail():
+        with opened(path, HEADER) as journal:
+            journal.write({"id": "a"})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(lines_of(path, HEADER)) == ["a"]
 
 
 def test_two_processes_do_not_write_one_journal(tmp_path):
@@ -87,6 +124,16 @@ def test_of_long_settings_only_the_difference_is_told(tmp_path):
     ):
         pytest.fail("opened")
     assert "frame" not in str(caught.value)
+
+
+def test_of_many_differences_the_first_are_told(tmp_path):
+    path = tmp_path / "j.jsonl"
+    with opened(path, {"samples": {str(number): "was" for number in range(9)}}):
+        pass
+    told = r"\(samples: \{'0': 'was', '1': 'was', '2': 'was'\}, now .*, and 6 more\); give"
+    now = {"samples": {str(number): "is" for number in range(9)}}
+    with pytest.raises(UsageError, match=told), opened(path, now):
+        pytest.fail("opened")
 
 
 def test_something_else_is_left_alone(tmp_path):

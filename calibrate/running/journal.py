@@ -1,12 +1,14 @@
-"""The journal of a running evaluation: what is done is on disk, and is not done again.
+"""The journal of a long command: what is done is on disk, and is not done again.
 
-A file of JSON lines: a header that says which evaluation this is, then one line an item, each
-flushed to the disk. What a kill left of a last line is cut off. Each line ends with a checksum of
-its own; journals of earlier versions, whose headers have none, are read without.
+A file of JSON lines: a header that says which run this is, then one line an item, each flushed to
+the disk. The file gets its name with the header in it, and the name is flushed too. What a kill
+left of a last line, or a power cut, behind which blocks may be zeros, is cut off. Each line ends
+with a checksum of its own; journals of earlier versions, whose headers have none, are read without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,10 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from headrouter_core.basics import writing
 from headrouter_core.errors import HeadRouterError, UsageError
 
 #: The last key of every line, and hexadecimal digits of what it holds.
 _CHECKSUM, _DIGITS = "checksum", 16
+#: How many of a setting's parts that differ are told.
+_TOLD = 3
 
 
 class Journal:
@@ -30,6 +35,8 @@ class Journal:
         self.path = path
         self.lines = lines
         """Item id -> what was written of it, as it is read back."""
+        self.over = False
+        """Set where nobody needs it any more: it is removed when it is closed."""
         self._descriptor = descriptor
 
     def write(self, line: dict[str, Any]) -> None:
@@ -44,35 +51,45 @@ class Journal:
 
 @contextmanager
 def opened(path: Path, header: dict[str, Any], *, anew: bool = False) -> Iterator[Journal]:
-    """Begin the journal of an evaluation, or go on with it.
+    """Begin the journal of a run, or go on with it.
 
     Args:
         path: the file.
-        header: what makes this evaluation this one, JSON-ready.
-        anew: where the file is the journal of another evaluation, replace it.
+        header: what makes this run this one, JSON-ready.
+        anew: where the file is the journal of another run, replace it.
 
     Raises:
-        UsageError: the file is the journal of another evaluation, or none at all, or another
-            process is writing it.
+        UsageError: the file is the journal of another run, or none at all, or another process is
+            writing it.
         HeadRouterError: the system refuses to write.
     """
     with _alone(path):
-        lines: dict[str, dict[str, Any]] = {}
-        whole = 0
-        if path.exists():
-            try:
-                lines, whole = _read(path, header)
-            except UsageError:
-                if not anew:
-                    raise
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        lines, whole = _begun(path, header, anew=anew)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        journal = Journal(path, lines, descriptor)
         try:
             os.ftruncate(descriptor, whole)
-            if not whole:
-                _append(path, descriptor, _encoded(header))
-            yield Journal(path, lines, descriptor)
+            yield journal
         finally:
             os.close(descriptor)
+            if journal.over:
+                path.unlink(missing_ok=True)
+                writing.sync_folder(path.parent)
+
+
+def _begun(
+    path: Path, header: dict[str, Any], *, anew: bool
+) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return what a journal holds and how many bytes of it count; where there is none, begin it."""
+    try:
+        if path.exists():
+            return _read(path, header)
+    except UsageError:
+        if not anew:
+            raise
+    first = _encoded(header)
+    writing.write(path, first, force=True)
+    return {}, len(first)
 
 
 @contextmanager
@@ -83,11 +100,14 @@ def _alone(path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UsageError(
-            f"{path} is being written by another process; wait for it, or share the work: --shard"
+            f"{path} is being written by another process; wait for it, or give another --output"
         ) from error
     try:
         yield
     finally:
+        if not path.exists():  # nothing is left to guard
+            with contextlib.suppress(PermissionError):  # Windows removes no open file
+                Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
@@ -95,7 +115,7 @@ def lines_of(path: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what a journal holds, by item, without going on with it.
 
     Raises:
-        UsageError: the file is the journal of another evaluation, or none at all.
+        UsageError: the file is the journal of another run, or none at all.
     """
     return _read(path, header)[0]
 
@@ -152,11 +172,14 @@ def _append(path: Path, descriptor: int, content: bytes) -> None:
 
 
 def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return the lines of this evaluation that end, and how many bytes they and the header are."""
+    """Return the lines of this run that are whole, and how many bytes they and the header are."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
-    if not whole and not _encoded(header).startswith(content):
-        raise UsageError(f"{path} is not the journal of an evaluation; give another --output")
+    last = content.rfind(b"\n", 0, whole - 1) + 1
+    if b"\0" in content[last:whole]:  # JSON has none: blocks that did not reach the disk
+        whole = last
+    if not whole:
+        raise _foreign(path)
     found: dict[str, dict[str, Any]] = {}
     checked = False
     for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
@@ -176,11 +199,15 @@ def _read(path: Path, header: dict[str, Any]) -> tuple[dict[str, dict[str, Any]]
     return found, whole
 
 
+def _foreign(path: Path) -> UsageError:
+    return UsageError(f"{path} is not the journal of a run of this command; give another --output")
+
+
 def _damaged(path: Path, number: int, cause: object) -> UsageError:
     if number == 1:
         return UsageError(
-            f"{path} is not the journal of an evaluation, or damaged in its first line: {cause};"
-            " give another --output, or start anew with --force"
+            f"{path} is not the journal of a run of this command, or damaged in its first line:"
+            f" {cause}; give another --output, or start anew with --force"
         )
     return UsageError(
         f"{path}:{number} is damaged: {cause}; remove the line, and its item is asked again"
@@ -190,23 +217,27 @@ def _damaged(path: Path, number: int, cause: object) -> UsageError:
 def _check_header(path: Path, found: Any, header: dict[str, Any]) -> None:
     """Refuse to mix results: every difference would be one between samples too."""
     if not isinstance(found, dict):
-        raise UsageError(f"{path} is not the journal of an evaluation; give another --output")
+        raise _foreign(path)
     differing = sorted(
         key for key in found.keys() | header.keys() if found.get(key) != header.get(key)
     )
     if differing:
         key = differing[0]
-        was, now = _apart(found.get(key), header.get(key))
+        was, now, more = _apart(found.get(key), header.get(key))
         raise UsageError(
-            f"{path} was begun with another {', '.join(differing)} ({key}: {was!r}, now {now!r}); "
-            "give another --output, or start anew with --force"
+            f"{path} was begun with another {', '.join(differing)} ({key}: {was!r}, now {now!r}"
+            f"{more}); give another --output, or start anew with --force"
         )
 
 
-def _apart(was: Any, now: Any) -> tuple[Any, Any]:
-    """Of two dictionaries return what differs; a list of all methods would hide the one."""
+def _apart(was: Any, now: Any) -> tuple[Any, Any, str]:
+    """Of two dictionaries return what differs first, and how much more does.
+
+    A list of all methods, or samples, would hide the one.
+    """
     if not (isinstance(was, dict) and isinstance(now, dict)):
-        return was, now
+        return was, now, ""
     keys = [key for key in was | now if key not in was or key not in now or was[key] != now[key]]
-    old, new = ({key: side[key] for key in keys if key in side} for side in (was, now))
-    return old, new
+    first, rest = keys[:_TOLD], len(keys) - _TOLD
+    old, new = ({key: side[key] for key in first if key in side} for side in (was, now))
+    return old, new, f", and {rest} more" if rest > 0 else ""
