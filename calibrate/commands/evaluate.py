@@ -81,6 +81,14 @@ class Evaluate:
             min=0, metavar="N", help="Items on which each method is timed alone; 0: none."
         ),
     ] = 3
+    probes: Annotated[
+        bool,
+        typer.Option(
+            "--probes",
+            help="Train classifiers on the states that each method keeps: what is lost before any"
+            " answer (needs scikit-learn).",
+        ),
+    ] = False
     examples: Annotated[
         int, typer.Option(min=0, metavar="N", help="Items kept with their sound for the report.")
     ] = 4

@@ -16,6 +16,7 @@ from calibrate.evaluation.datasets.reading import MAX_NEW_TOKENS
 from calibrate.evaluation.datasets.sources import limited, read_data
 from calibrate.evaluation.folder import Folder
 from calibrate.evaluation.scoring.items import LABEL, Dataset
+from calibrate.evaluation.showing.probes import describe as describe_probes
 from calibrate.evaluation.showing.table import WIDTH, describe
 from calibrate.evaluation.stages import Stages, Stored
 from calibrate.models import named
@@ -62,8 +63,8 @@ def run(request: Evaluate) -> None:
         if shard is not None:
             stages.ask_shard(*shard, anew=request.force)
             return
-        found, costs = _stages(request, stages)
-    _show(request, found, costs)
+        found, costs, probes = _stages(request, stages)
+    _show(request, found, costs, probes)
     faults = found.raw["dataset"]["faults"]
     if faults:
         first = faults[0]
@@ -103,12 +104,13 @@ def _references(dataset: Dataset) -> Iterator[tuple[str, str, int | None]]:
             yield item.where or item.id, text, most
 
 
-def _stages(request: Evaluate, stages: Stages) -> tuple[Results, Stored]:
+def _stages(request: Evaluate, stages: Stages) -> tuple[Results, Stored, Stored | None]:
     """Ask, time, keep examples and draw; what was done before is not done again."""
     folder = stages.folder
     try:
         found = stages.ask(anew=request.force)
         costs = stages.time(found, request.timed)
+        probes = stages.probe(found) if request.probes else None
         kept = stages.exemplify(found, request.examples)
     except KeyboardInterrupt:
         say(f"what was done is in {folder.path}; the same command goes on from there")
@@ -118,7 +120,7 @@ def _stages(request: Evaluate, stages: Stages) -> tuple[Results, Stored]:
     with working("drawing"):
         write_all(found, costs, kept, folder)
     say(f"wrote {folder.results} and plots; the page: headrouter report {folder.path}")
-    return found, costs
+    return found, costs, probes
 
 
 def _profile(request: Evaluate, methods: Sequence[Method]) -> Profile | None:
@@ -135,9 +137,13 @@ def _profile(request: Evaluate, methods: Sequence[Method]) -> Profile | None:
         raise ProfileError(f"{error}; or compare those that need none: --methods {free}") from error
 
 
-def _show(request: Evaluate, found: Results, costs: Stored) -> None:
+def _show(request: Evaluate, found: Results, costs: Stored, probes: Stored | None) -> None:
     if request.as_json:
-        show_json({**found.summary, "timing": costs, "warnings": warned()})
-    else:
-        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-        show(describe(found, costs, wide))
+        more = {} if probes is None else {"probes": probes}
+        show_json({**found.summary, "timing": costs, **more, "warnings": warned()})
+        return
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+    parts = [describe(found, costs, wide)]
+    if probes is not None:
+        parts.append(describe_probes(found, probes, wide))
+    show("\n\n".join(parts))

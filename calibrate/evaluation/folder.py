@@ -21,6 +21,7 @@ class Folder:
         self.journal = path / "evaluation.journal.jsonl"
         self.results = path / "results.json"
         self.timing = path / "timing.json"
+        self.probes = path / "probes.json"
         self.examples = path / "examples.json"
         self.sounds = path / "examples"
         self.plots = path / "plots"
@@ -49,7 +50,7 @@ class Folder:
             self._check_names(there)
             writing.check(there / self.results.name, force=True)
             return
-        for path in (self.journal, self.results, self.timing, self.examples):
+        for path in (self.journal, self.results, self.timing, self.probes, self.examples):
             writing.check(path, force=True)
         for path in (self.sounds, self.plots, self.judge):
             if path.exists() and not path.is_dir():

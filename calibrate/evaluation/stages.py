@@ -11,6 +11,7 @@ from calibrate.evaluation.asking.run import Plan, evaluate, header
 from calibrate.evaluation.comparing.results import Results, build, dumps
 from calibrate.evaluation.datasets.sources import in_turn
 from calibrate.evaluation.folder import Folder, write
+from calibrate.evaluation.probing import measuring
 from calibrate.evaluation.scoring.items import JUDGED, Dataset, Fault, Item
 from calibrate.evaluation.scoring.systems import VANILLA
 from calibrate.evaluation.showing import examples
@@ -87,6 +88,17 @@ class Stages:
             return known
         measured = timing.measure(self.loaded, chosen, self.plan, self.progress)
         self.folder.store(self.folder.timing, self.header, measured)
+        return measured
+
+    def probe(self, found: Results) -> Stored:
+        """Train classifiers on what every system keeps of all items, unless that is known."""
+        known = self.folder.stored(self.folder.probes, self.header)
+        if known:
+            return known
+        asked = {record["id"] for record in found.items}
+        items = [item for item in self.dataset.items if item.id in asked]
+        measured = measuring.measure(self.loaded, items, self.plan, self.progress)
+        self.folder.store(self.folder.probes, self.header, measured)
         return measured
 
     def exemplify(self, found: Results, number: int) -> Stored:

@@ -185,12 +185,17 @@ class Trial:
         )
         return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, taken)
 
+    def states(self, selection: Selection) -> torch.Tensor:
+        """Return the states [k, D] of the kept tokens on entry to the pruning layer."""
+        if selection.states is not None:
+            return selection.states
+        return self._prefix.hidden_states[self._prefix.audio][selection.kept]
+
     def _states(self, selections: Sequence[Selection]) -> torch.Tensor | None:
         """Return what replaces the kept tokens' states [V, k, D]; ``None`` if none merges."""
         if all(selection.states is None for selection in selections):
             return None
-        own = self._prefix.hidden_states[..., self._prefix.audio, :]
-        return torch.stack([own[s.kept] if s.states is None else s.states for s in selections])
+        return torch.stack([self.states(selection) for selection in selections])
 
     def _now(self) -> float:
         """Return the time, once the device has done what it was given."""

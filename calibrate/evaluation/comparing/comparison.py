@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibrate.evaluation.scoring.clusters import components
-from calibrate.evaluation.scoring.metrics import HEADLINES, Answers
+from calibrate.evaluation.scoring.metrics import HEADLINES, Answers, Headline
 from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.inspection.worth import TELLING
 
@@ -66,6 +66,7 @@ class Comparison:
         tasks: the answers of each task, every one with the same systems, ``VANILLA`` among them.
         resamples: number of bootstrap resamples B.
         seed: of the draws.
+        headlines: kind of item -> its metric.
 
     Raises:
         ValueError: no task, two of one name, a kind without a metric, other systems, or counts of
@@ -73,9 +74,13 @@ class Comparison:
     """
 
     def __init__(
-        self, tasks: Sequence[TaskAnswers], resamples: int = RESAMPLES, seed: int = 0
+        self,
+        tasks: Sequence[TaskAnswers],
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+        headlines: Mapping[str, Headline] = HEADLINES,
     ) -> None:
-        _check(tasks)
+        _check(tasks, headlines)
         self.tasks = tuple(task.task for task in tasks)
         self._clusters = {task.task: len(set(task.clusters)) for task in tasks}
         self.systems = tuple(tasks[0].answers)
@@ -83,7 +88,7 @@ class Comparison:
         """[T, S, 1 + B]: what was measured, then the same of each resample; NaN where a resample
         drew nothing of the task."""
         for index, weights, clusters in _drawn(tasks, resamples, seed):
-            headline = HEADLINES[tasks[index].kind]
+            headline = headlines[tasks[index].kind]
             for column, answers in enumerate(tasks[index].answers.values()):
                 counts = headline.counts(tasks[index].references, answers)
                 sums = np.zeros((weights.shape[1], *counts.shape[1:]))
@@ -130,14 +135,14 @@ class Comparison:
         return percent
 
 
-def _check(tasks: Sequence[TaskAnswers]) -> None:
+def _check(tasks: Sequence[TaskAnswers], headlines: Mapping[str, Headline]) -> None:
     if not tasks or len({task.task for task in tasks}) < len(tasks):
         raise ValueError("a comparison needs at least one task, and each by a name of its own")
     systems = list(tasks[0].answers)
     if VANILLA not in systems:
         raise ValueError(f"vanilla {VANILLA} is missing among the systems {systems}")
     for task in tasks:
-        if task.kind not in HEADLINES:
+        if task.kind not in headlines:
             raise ValueError(f"{task.task}: {task.kind} answers have no metric here")
         if list(task.answers) != systems:
             raise ValueError(f"{task.task} has the systems {list(task.answers)}, not {systems}")

@@ -77,7 +77,7 @@ def _score(
         row["score"] = compared.score(part.name, system).as_dict()
         found = summary(part.kind, references, part.column("parsed", index))
         row |= {name: _round(value) for name, value in found.items()}
-        row |= _against(compared, system, part.name)
+        row |= against(compared, system, part.name)
     if part.kind in (CHOICE, LABEL):
         for name in ("likeliest", "likeliest_per_token"):
             chosen = [
@@ -93,8 +93,8 @@ def _score(
     return row
 
 
-def _against(compared: Comparison, system: System, task: str | None) -> Row:
-    """Differences from vanilla and from Frame at the same ratio."""
+def against(compared: Comparison, system: System, task: str | None) -> Row:
+    """Differences from vanilla and from Frame at the same ratio, of a task or of the average."""
     rivals: Row = {}
     if system != VANILLA:
         rivals["against_vanilla"] = _verdict(compared, system, VANILLA, task)
@@ -130,7 +130,7 @@ def _average(
         "ratio": system[1],
         "score": _round(fmean(r["score"]["value"] for r in mine)),
         "percent_of_vanilla": compared.average(system).as_dict(),
-        **_against(compared, system, None),
+        **against(compared, system, None),
         "groups": {name: group.average(system).as_dict() for name, group in groups.items()},
     }
     for name in BESIDE:

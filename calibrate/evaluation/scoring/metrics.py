@@ -116,6 +116,8 @@ HEADLINES = {
     LABEL: _MACRO_F1,
     TRANSCRIPT: Headline("war", edit_counts, war),
 }
+#: The metric of classifiers that are trained on states, as X-ARES has it.
+ACCURACY = {LABEL: Headline("accuracy", label_counts, accuracy)}
 
 
 def summary(kind: str, references: Sequence[str], answers: Answers) -> dict[str, float]:

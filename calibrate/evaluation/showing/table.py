@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from calibrate.evaluation.comparing.results import Results
-from calibrate.evaluation.comparing.summary import FRAME
+from calibrate.evaluation.comparing.summary import FRAME, Row
 from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.evaluation.showing import wording
 from calibrate.evaluation.showing.wording import MARKS, in_families, percent
@@ -19,27 +19,30 @@ _LETTERS, _CELL, _TAIL = 5, 6, 25
 _MOST_FAULTS = 5
 
 Line = Callable[[System], str]
+Averages = Mapping[System, Row]
 
 
 def describe(found: Results, timing: Mapping[str, Any], width: int = WIDTH) -> str:
     """Return all tables with what has to be known to read them, ``width`` columns wide."""
     width = min(max(width, NARROWEST), WIDEST)
-    parts = [_filled(wording.title(found), width)]
+    parts = [filled(wording.title(found), width)]
     if found.averages:
         parts += [
-            *_scores(found, width),
-            _filled(_legend(found), width),
+            *scores(found, _scored(found), found.averages, width),
+            filled(_legend(found), width),
             _beside(found, timing),
-            _filled(wording.beside(timing), width),
+            filled(wording.beside(timing), width),
         ]
     else:
         parts.append("Nothing here can be scored: every answer is for an outside judge.")
     return "\n\n".join([*parts, *_notes(found, width)])
 
 
-def _scores(found: Results, width: int) -> Iterator[str]:
-    """As many tables as the tasks need, the averages in the last."""
-    tasks = found.scored_tasks
+def scores(
+    found: Results, rows: Mapping[tuple[str, System], Row], averages: Averages, width: int
+) -> Iterator[str]:
+    """As many tables as the tasks of ``rows`` need, the averages in the last."""
+    tasks = list(dict.fromkeys(task for task, _ in rows))
     short = _shortened(tasks)
     left = _left(found)
     most = max(1, (width - left - _TAIL) // _CELL)
@@ -49,10 +52,15 @@ def _scores(found: Results, width: int) -> Iterator[str]:
         heading += f" {'average [95 %]':<{_TAIL - 5}} v f" if last else ""
 
         def line(system: System, part: Sequence[str] = part, last: bool = last) -> str:
-            cells = "".join(_cell(found, task, system) for task in part)
-            return cells + (_tail(found, system) if last else "")
+            cells = "".join(_cell(rows[task, system]) for task in part)
+            return cells + (_tail(averages, system) if last else "")
 
         yield _table(found, heading, line)
+
+
+def _scored(found: Results) -> dict[tuple[str, System], Row]:
+    tasks = set(found.scored_tasks)
+    return {place: row for place, row in found.scores.items() if place[0] in tasks}
 
 
 def _table(found: Results, heading: str, line: Line) -> str:
@@ -73,16 +81,15 @@ def _left(found: Results) -> int:
     return max(map(len, [VANILLA[0], *wording.labels(found.methods).values()]))
 
 
-def _cell(found: Results, task: str, system: System) -> str:
-    row = found.scores[task, system]
+def _cell(row: Row) -> str:
     verdict = row.get("against_vanilla", {}).get("verdict", "tie")
     # a tie with vanilla is what a reader takes for granted: the mark is for the others
     mark = " " if verdict == "tie" else MARKS[verdict]
     return f"{percent(row['score']['value']):>{_CELL - 1}}{mark}"
 
 
-def _tail(found: Results, system: System) -> str:
-    row = found.averages[system]
+def _tail(averages: Averages, system: System) -> str:
+    row = averages[system]
     marks = [
         MARKS[row[key]["verdict"]] if key in row else " "
         for key in ("against_vanilla", "against_frame")
@@ -132,7 +139,7 @@ def _beside(found: Results, timing: Mapping[str, Any]) -> str:
 def _notes(found: Results, width: int) -> Iterator[str]:
     dataset = found.raw["dataset"]
     for text in wording.completeness(dataset):
-        yield _filled(text, width)
+        yield filled(text, width)
     faults = [f"  {f['task']}: {f['id']}: {f['reason']}" for f in dataset["faults"]]
     if faults:
         more = len(faults) - _MOST_FAULTS
@@ -140,5 +147,6 @@ def _notes(found: Results, width: int) -> Iterator[str]:
         yield "\n".join(["Could not be asked:", *faults[:_MOST_FAULTS], *rest])
 
 
-def _filled(text: str, width: int) -> str:
+def filled(text: str, width: int) -> str:
+    """Return a paragraph in lines of at most ``width`` columns."""
     return textwrap.fill(text, width, break_on_hyphens=False)

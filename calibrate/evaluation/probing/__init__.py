@@ -1,0 +1,1 @@
+"""What audio states hold before any answer: simple classifiers on what each method keeps."""
