@@ -25,7 +25,7 @@ from calibrate.estimation.samples.sample import (
 from calibrate.estimation.samples.usable import audible, check_samples, limited
 from calibrate.inspection import contents
 from calibrate.inspection.worth import safe_ratio, worth
-from calibrate.models import named
+from calibrate.models import named, own
 from calibrate.terminal.console import STDERR, show, show_json, warned
 from calibrate.terminal.errors import SomeFailedError
 from calibrate.terminal.outputs import claim
@@ -128,7 +128,7 @@ def _outcome(profile: Profile, output: Path, model: str) -> Iterator[str]:
     """
     yield from worth(profile)
     yield f"Wrote {output}"
-    asked = "" if model == named.EMBEDDED else f" --model {shlex.quote(model)}"
+    asked = "" if model == own.EMBEDDED else f" --model {shlex.quote(model)}"
     file = shlex.quote(str(output))
     ratio = safe_ratio(profile.results)
     asked += f" --profile {file}" + ("" if ratio is None else f" --ratio {ratio:g}")

@@ -14,7 +14,7 @@ import torch
 from calibrate.commands.calibrate import Calibrate
 from calibrate.commands.evaluate import Evaluate
 from calibrate.commands.prune import Prune
-from calibrate.models import hub
+from calibrate.models import hub, own
 from calibrate.models.checkpoints import (
     check_layers,
     check_shards,
@@ -25,10 +25,8 @@ from calibrate.models.checkpoints import (
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.models.placement import choose_device, choose_dtype
 from calibrate.terminal.console import say, working
-from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UsageError
 from headrouter_core.profile.shipped import HUB_ID
-from tiny_omni import MODEL_DIR
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
@@ -47,8 +45,6 @@ HUB_ALIASES = {
     "qwen2.5-omni-3b": "Qwen/Qwen2.5-Omni-3B",
     "qwen2.5-omni-7b": "Qwen/Qwen2.5-Omni-7B",
 }
-#: The model that is embedded in the package.
-EMBEDDED = "tiny-omni"
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,9 @@ class Source:
     name: str
     """What its profile is called: the alias, else the last part of Hub id or path."""
     id: str
-    """Alias of the embedded model, Hub id, or the folder's name: never an absolute path."""
+    """Name of an own model, Hub id, or the folder's name: never an absolute path."""
     folder: Path | None
-    """The local folder; ``None`` for a model on the Hub."""
+    """The local folder, which ``own.bring`` may have to fill; ``None`` for a model on the Hub."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +89,8 @@ def source(name: str) -> Source:
     Raises:
         UsageError: none of these, or a folder that is not there.
     """
-    if name == EMBEDDED:
-        return Source(EMBEDDED, EMBEDDED, MODEL_DIR)
+    if name in own.NAMES:
+        return Source(name, name, own.folder(name))
     if name.lower() in HUB_ALIASES:
         return Source(name.lower(), HUB_ALIASES[name.lower()], None)
     # not Path's own methods, which raise for names that no file can have and for unknown users
@@ -137,8 +133,8 @@ def load(
     wanted, dtype_reason = choose_dtype(dtype, place)
     if where.folder is not None and revision is not None:
         raise UsageError(f"{name} is a local folder: it has no revision {revision!r}")
-    if where.name == EMBEDDED:
-        _check_embedded()
+    if name in own.NAMES:
+        own.bring(name)
     folder = where.folder or hub.fetch(where.id, revision, code=trust_remote_code)
     commit = None if where.folder else folder.name
     check_shards(folder)
@@ -195,16 +191,8 @@ def load_asked(
     return loaded
 
 
-def _check_embedded() -> None:
-    if not (MODEL_DIR / "config.json").is_file():
-        raise ModelError(
-            f"this installation holds no weights of {EMBEDDED}; make them with: python -m"
-            " tiny_omni.train --output tiny_omni/model, or name another model with --model"
-        )
-
-
 def _unknown(name: str, path: Path) -> str:
-    known = [EMBEDDED, *HUB_ALIASES]
+    known = [*own.NAMES, *HUB_ALIASES]
     if os.path.isfile(path):
         return f"{name} is a file; --model takes the folder that holds the model"
     if name.startswith((".", "~", os.sep)) or name.count("/") > 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from calibrate.models import hub, named
+from calibrate.models import hub, named, own
 from calibrate.models.checkpoints import damage_told
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.models.placement import DTYPES
@@ -58,6 +58,8 @@ def draw(name: str, *, revision: str | None, dtype: str, trust_remote_code: bool
         raise UsageError(f"{name} is a local folder: it has no revision {revision!r}")
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r} is not known; say auto, {', '.join(DTYPES)}")
+    if name in own.NAMES:
+        own.bring(name)
     folder = where.folder or hub.fetch(where.id, revision, code=trust_remote_code, weights=False)
     with damage_told(folder):
         frontend = FrontEnd.from_pretrained(folder, trust_remote_code=trust_remote_code)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calibrate.commands.prune import Prune
-from calibrate.models import named
+from calibrate.models import named, own
 from calibrate.models.asking import answer, prefill_seconds
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.models.named import Loaded
@@ -129,7 +129,7 @@ def _load(
 ) -> Loaded:
     loaded = named.load_asked(request, ready)
     check_fit(loaded, method.layer, method.profile, force=request.force)
-    if loaded.name == named.EMBEDDED:
+    if loaded.name == own.EMBEDDED:
         say(EMBEDDED_NOTE)
     return loaded
 
@@ -147,7 +147,7 @@ def _prune(
 ) -> Result:
     """Ask about one recording, with and without pruning."""
     path, samples = Path(given), recording.samples
-    embedded = loaded.name == named.EMBEDDED
+    embedded = loaded.name == own.EMBEDDED
     question = request.question
     if question is None:
         question = EMBEDDED_QUESTION if embedded else QUESTION

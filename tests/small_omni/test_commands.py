@@ -25,7 +25,7 @@ def made(random_parts, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "fetch_parts", lambda folder: [])
     monkeypatch.setattr(build, "read_parts", lambda folder: random_parts)
     monkeypatch.setattr(build, "verify", lambda parts: ["tried"])
-    build.build(tmp_path / "wheels", tmp_path / "small", tmp_path / "adapter.safetensors")
+    build.build(tmp_path / "wheels", tmp_path / "small", tmp_path / "adapter.safetensors", print)
     return tmp_path / "small"
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from calibrate.models import named, placement
-from calibrate.models.named import EMBEDDED, load, source
+from calibrate.models import named, own, placement
+from calibrate.models.named import load, source
+from calibrate.models.own import EMBEDDED
 from calibrate.terminal.errors import ModelError
 from headrouter_core.errors import UnsupportedModelError, UsageError
 from headrouter_core.families import model_info
@@ -135,7 +136,7 @@ def test_a_folder_has_no_revision(thinker):
 
 
 def test_the_embedded_model_without_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(named, "MODEL_DIR", tmp_path)
+    monkeypatch.setattr(own, "MODEL_DIR", tmp_path)
     with pytest.raises(ModelError, match="no weights of tiny-omni; make them with"):
         load(EMBEDDED)
 

@@ -215,9 +215,9 @@ def test_a_count_that_does_not_fit_is_an_error(run, recordings, monkeypatch):
 
 
 def test_tiny_omni_is_asked_what_it_knows(run, recordings, thinker, profile_file, monkeypatch):
-    from calibrate.models import named
+    from calibrate.models import own
 
-    monkeypatch.setattr(named, "MODEL_DIR", thinker)
+    monkeypatch.setattr(own, "MODEL_DIR", thinker)
     done = run(recordings["wav"], "--json", model="tiny-omni")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["question"] == EMBEDDED_QUESTION
