@@ -1,14 +1,15 @@
 """What calibrating and evaluating on a set takes: passes, kept sets and operations.
 
 Whole passes run the model once on an item, unpruned; for each kept set the layers from M on run on
-what is kept. Both commands run equal sets once, so sets are an upper bound. Lengths are read of
-some items, tasks in turn, and stand for the others.
+what is kept. Methods that shorten the recording take a pass each, of what is left of it. Both
+commands run equal sets once, so both counts are upper bounds. Lengths are read of some items, tasks
+in turn, and stand for the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from calibrate.estimation.samples.sample import (
 )
 from calibrate.estimation.samples.usable import check_samples, limited
 from calibrate.evaluation.asking.methods import METHODS as COMPARED
+from calibrate.evaluation.asking.shorter import Shortening
 from calibrate.evaluation.datasets.sources import SCENES, in_turn, read_data
 from calibrate.evaluation.scoring.items import JUDGED, TRANSCRIPT, Dataset, Item
 from calibrate.planning.blueprint import Blueprint
@@ -51,7 +53,7 @@ class Work:
     command: str
     items: int
     passes: int
-    """Whole passes of the model."""
+    """Whole passes of the model, at most."""
     sets: int
     """Kept sets, at most."""
     flops: float
@@ -202,10 +204,13 @@ def evaluation(pricing: Pricing, data: str, ratio: float | None) -> Work:
         if not heard.reasons:
             asked.append(Question(heard, item.max_new_tokens, _texts(item)))
     number, methods = len(dataset.items), len(COMPARED)
+    shorter = [method.shortening for method in COMPARED.values() if method.shortening is not None]
 
     def price(question: Question) -> float:
         pruned = sum(pricing.later(question, r, 0, 1) for r in ratios)
-        return pricing.whole(question) + pricing.later(question, 0, 0, 1) + methods * pruned
+        heard = sum(pricing.whole(_shortened(question, s, r)) for s in shorter for r in ratios)
+        whole = pricing.whole(question) + pricing.later(question, 0, 0, 1)
+        return whole + heard + methods * pruned
 
     def answers(question: Question) -> float:
         # beside the answer a row for each text, and for what vanilla said
@@ -216,13 +221,23 @@ def evaluation(pricing: Pricing, data: str, ratio: float | None) -> Work:
     return Work(
         command="evaluate",
         items=number,
-        passes=number,
+        passes=number * (1 + len(shorter) * len(ratios)),
         sets=number * (1 + methods * len(ratios)),
         flops=number * _mean([price(question) for question in asked]),
         answer_flops=number * _mean([answers(question) for question in asked]),
         measured=len(some),
         seconds=_mean([question.heard.seconds for question in asked]),
         unfit=tuple(unfit),
+    )
+
+
+def _shortened(question: Question, shortening: Shortening, ratio: float) -> Question:
+    """Return a question as a shorter recording asks it; how much silence there is nobody knows."""
+    heard = question.heard
+    share = max(keep_count(heard.audio_tokens, ratio) / heard.audio_tokens, 1 / shortening.fastest)
+    tokens = max(1, round(share * heard.audio_tokens))
+    return replace(
+        question, heard=replace(heard, seconds=share * heard.seconds, audio_tokens=tokens)
     )
 
 

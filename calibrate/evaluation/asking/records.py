@@ -25,9 +25,11 @@ from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.terminal.errors import ModelError
 from headrouter_core.selectors import Selection
 
-#: What a record holds -> names of the columns of its lines. ``replies`` has one line a system;
-#: its ``said``, ``routing`` and ``batch`` number lines of the tables below (``null``: none), its
-#: ``likeliest`` the item's labels. What differs from run to run is under ``seconds`` alone.
+#: Of records, journals and results: those of another one are not mixed with these.
+SCHEMA = 2
+#: What a record holds -> names of the columns of its lines. ``replies`` has one line a system; its
+#: ``said``, ``routing``, ``batch`` and ``heard`` number lines of the tables below (``null``: none),
+#: its ``likeliest`` the item's labels. What differs from run to run is under ``seconds`` alone.
 COLUMNS = {
     "replies": (
         "said",
@@ -38,10 +40,12 @@ COLUMNS = {
         "likeliest_per_token",
         "divergence",
         "batch",
+        "heard",
     ),
     "said": ("answer", "complete", "parsed", "score"),
     "routing": ("spread", "mixing"),
     "batches": ("replay_seconds", "decode_seconds"),
+    "heard": ("seconds", "audio_tokens", "kept"),
 }
 #: Hexadecimal digits of digests that only have to tell whether two runs agree.
 _DIGITS = 8
@@ -98,7 +102,7 @@ def record(
         ModelError: the model's logits are not finite.
     """
     item = trial.item
-    said, routing, batches = _Table(), _Table(), _Table()
+    said, routing, batches, heard = _Table(), _Table(), _Table(), _Table()
     vanilla = replies[VANILLA][1]
     lines = []
     for system, (selection, reply) in replies.items():
@@ -109,6 +113,7 @@ def record(
             **_likelihoods(item, texts, reply),
             "divergence": float(divergence(reply.logits[-1][None], vanilla.logits[-1])[0]),
             "batch": batches.number(reply.batch),
+            "heard": heard.number(reply.heard),
         }
         lines.append([_rounded(item, system, numbers[name]) for name in COLUMNS["replies"]])
     return {
@@ -121,10 +126,10 @@ def record(
         "reference": item.reference,
         "labels": list(item.labels),
         "audio_tokens": trial.audio_tokens,
-        "kept": {f"{ratio:g}": len(pair[0].kept) for (_, ratio), pair in replies.items()},
         "selectivity": [round(value, 4) for value in trial.selectivity(text_tokens).tolist()],
         "said": said.lines(),
         "routing": routing.lines(),
+        "heard": [[round(line.seconds, 3), line.audio_tokens, line.kept] for line in heard.lines()],
         "replies": lines,
         "seconds": {
             "prefill": round(trial.seconds, 5),

@@ -17,6 +17,18 @@ class Batch:
     """All that came after the prompt."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """How much of an item's sound the model was given."""
+
+    seconds: float
+    """Of audio, which the encoder heard."""
+    audio_tokens: int
+    """Which the encoder made, and the layers before M saw."""
+    kept: int
+    """Of these, which the others saw."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reply:
     """What the model says with one choice of tokens."""
@@ -28,5 +40,6 @@ class Reply:
     """LongTensor [n]: the answer's tokens, its end included."""
     logits: tuple[torch.Tensor, ...]
     """Of each given text, float32 [n, vocabulary]: what predicts its n tokens."""
+    heard: Heard
     batch: Batch
     """The same object for all choices that were asked together."""

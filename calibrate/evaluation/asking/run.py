@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from calibrate.evaluation.asking.methods import Method
-from calibrate.evaluation.asking.records import Texts, record
+from calibrate.evaluation.asking.records import SCHEMA, Texts, record
 from calibrate.evaluation.asking.replies import Reply
 from calibrate.evaluation.asking.trial import Trial
 from calibrate.evaluation.scoring.answers import NORMALISED_BY
@@ -89,13 +91,52 @@ def _asked(trial: Trial, plan: Plan) -> dict[str, Any]:
     # vanilla's own answer, given to all: what the divergence is measured on
     given = [*texts.ids, vanilla.ids]
     replies: dict[System, tuple[Selection, Reply]] = {VANILLA: (whole, vanilla)}
+    shorter = _Shorter(trial, plan, given)
     for ratio in plan.ratios:
-        chosen = [trial.select(m, ratio, plan.profile, plan.seed) for m in plan.methods]
-        different, numbers = _different(chosen)
-        said = trial.ask(different, given)
-        for method, selection, number in zip(plan.methods, chosen, numbers, strict=True):
-            replies[method.name, ratio] = selection, said[number]
+        pruned = _pruned(trial, plan, ratio, given)
+        for method in plan.methods:
+            replies[method.name, ratio] = (
+                pruned[method.name] if method.shortening is None else shorter.reply(method, ratio)
+            )
     return record(trial, texts, replies, plan.text_tokens)
+
+
+def _pruned(
+    trial: Trial, plan: Plan, ratio: float, given: Sequence[torch.Tensor]
+) -> dict[str, tuple[Selection, Reply]]:
+    """Return what methods that hear the whole recording keep and say, by name."""
+    methods = [method for method in plan.methods if method.shortening is None]
+    if not methods:
+        return {}
+    chosen = [trial.select(m, ratio, plan.profile, plan.seed) for m in methods]
+    different, numbers = _different(chosen)
+    said = trial.ask(different, given)
+    return {
+        method.name: (selection, said[number])
+        for method, selection, number in zip(methods, chosen, numbers, strict=True)
+    }
+
+
+class _Shorter:
+    """Replies of methods that shorten the recording; what sounds the same is asked once."""
+
+    def __init__(self, trial: Trial, plan: Plan, given: Sequence[torch.Tensor]) -> None:
+        self._trial, self._plan, self._given = trial, plan, given
+        self._replies: dict[tuple[Any, ...], tuple[Selection, Reply]] = {}
+
+    def reply(self, method: Method, ratio: float) -> tuple[Selection, Reply]:
+        """Return what a method keeps of what it leaves of the recording, and what is said of it."""
+        plan = self._plan
+        audios = self._trial.shortened(method, ratio)
+        # without pruning all that is heard is kept
+        key = (*(audio.tobytes() for audio in audios), ratio if method.prunes else None)
+        if key not in self._replies:
+            trial = self._trial.hearing(audios)
+            tokens = self._trial.audio_tokens
+            selection = trial.select(method, ratio, plan.profile, plan.seed, tokens)
+            (said,) = trial.ask([selection], self._given)
+            self._replies[key] = selection, said
+        return self._replies[key]
 
 
 def _different(chosen: Sequence[Selection]) -> tuple[list[Selection], list[int]]:
@@ -123,11 +164,10 @@ def header(loaded: Loaded, dataset: Dataset, plan: Plan) -> dict[str, Any]:
     info = families.model_info(loaded.model, plan.layer)
     profile = plan.profile
     return {
+        "schema": SCHEMA,
         "dataset": dataset.name,
         "items": {"number": len(dataset.items), "digest": _digest(dataset)},
-        "methods": {
-            method.name: {"selector": method.kind.name, **method.options} for method in plan.methods
-        },
+        "methods": {method.name: method.settings for method in plan.methods},
         "ratios": list(plan.ratios),
         "layer": plan.layer,
         "seed": plan.seed,

@@ -1,7 +1,7 @@
 """What each method costs: real, unbatched runs of a few items.
 
 Replies of an evaluation share their work, so their times say little of a method. Here every method
-prunes inside the running model, alone, as in use.
+prunes inside the running model, alone, as in use; what comes before the model is timed too.
 """
 
 from __future__ import annotations
@@ -10,30 +10,41 @@ import contextlib
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import LogitsProcessor
 
+from calibrate.evaluation.asking.methods import Method
 from calibrate.evaluation.asking.run import Plan
+from calibrate.evaluation.asking.shorter import Shortening
 from calibrate.evaluation.asking.trial import recordings
 from calibrate.evaluation.scoring.items import Item
-from calibrate.evaluation.scoring.systems import VANILLA
+from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.models.asking import in_turn, wait_for
 from calibrate.models.named import Loaded
 from calibrate.models.selecting import build_selector
 from calibrate.terminal.progress import Progress
-from headrouter_core import prune
+from headrouter_core import families, prune
+from headrouter_core.scoring import keep_count
 
 SCHEMA = 1
 #: Tokens that each run generates: the first ends the prefill, the others are decoding.
 TOKENS = 9
 #: What is measured of each system, medians over the runs of an item.
-COLUMNS = ("prefill_seconds", "decode_seconds_per_token", "peak_bytes")
+#: ``prepare_seconds``: from the recording to the model's inputs, features and any shortening;
+#: ``encoder_seconds``: of the prefill, up to the first decoder layer.
+COLUMNS = (
+    *("prepare_seconds", "encoder_seconds", "prefill_seconds", "decode_seconds_per_token"),
+    "peak_bytes",
+)
 
 Way = Callable[[], AbstractContextManager[Any]]
+Measured = tuple[float, float, float, float, int | None]
+Prepare = Callable[[], dict[str, torch.Tensor]]
 
 
 def measure(
@@ -66,24 +77,37 @@ def measure(
 
 def _timed(loaded: Loaded, item: Item, plan: Plan) -> dict[str, Any]:
     audios = recordings(loaded, item)
-    inputs = loaded.place(loaded.frontend.inputs(audios, item.prompt, item.system))
-    ways: dict[tuple[str, float], Way] = {VANILLA: contextlib.nullcontext}
-    for ratio in plan.ratios:
-        for method in plan.methods:
-            selector = build_selector(
-                method.kind,
-                profile=plan.profile,
-                seed=plan.seed,
-                audios=audios,
-                frontend=loaded.frontend,
-                **method.options,
-            )
-            # the profile was held against the model before anything was asked
-            ways[method.name, ratio] = functools.partial(
-                prune, loaded.model, selector, ratio, plan.layer, force=True
-            )
-    runs = in_turn([functools.partial(_run, loaded, inputs, way) for way in ways.values()])
     tokens = sum(loaded.frontend.audio_tokens(len(audio)) for audio in audios)
+
+    def prepare(shortening: Shortening | None, keep: int) -> dict[str, torch.Tensor]:
+        heard = audios if shortening is None else shortening(audios, loaded.frontend, keep)
+        return loaded.place(loaded.frontend.inputs(heard, item.prompt, item.system))
+
+    def pruning(method: Method, keep: int) -> AbstractContextManager[Any]:
+        if not method.prunes:
+            return contextlib.nullcontext()
+        selector = build_selector(
+            method.kind,
+            profile=plan.profile,
+            seed=plan.seed,
+            audios=audios,
+            frontend=loaded.frontend,
+            **method.options,
+        )
+        # the profile was held against the model before anything was asked
+        return prune(loaded.model, selector, keep=keep, layer=plan.layer, force=True)
+
+    ways: dict[System, tuple[Prepare, Way]] = {
+        VANILLA: (functools.partial(prepare, None, tokens), contextlib.nullcontext)
+    }
+    for ratio in plan.ratios:
+        keep = keep_count(tokens, ratio)
+        for method in plan.methods:
+            ways[method.name, ratio] = (
+                functools.partial(prepare, method.shortening, keep),
+                functools.partial(pruning, method, keep),
+            )
+    runs = in_turn([functools.partial(_run, loaded, *way) for way in ways.values()])
     return {
         "id": item.id,
         "audio_tokens": tokens,
@@ -92,25 +116,26 @@ def _timed(loaded: Loaded, item: Item, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _medians(found: Sequence[tuple[float, float, int | None]]) -> list[float | int | None]:
-    prefill, decode, peaks = zip(*found, strict=True)
+def _medians(found: Sequence[Measured]) -> list[float | int | None]:
+    *seconds, peaks = zip(*found, strict=True)
     peak = None if peaks[0] is None else round(statistics.median(peaks))
-    return [round(statistics.median(prefill), 6), round(statistics.median(decode), 6), peak]
+    return [*(round(statistics.median(values), 6) for values in seconds), peak]
 
 
 @torch.inference_mode()
-def _run(
-    loaded: Loaded, inputs: dict[str, torch.Tensor], way: Way
-) -> tuple[float, float, int | None]:
-    """Return the seconds up to the first token's logits and of each further token, and bytes.
-
-    The first includes the audio encoder; entering and leaving the context is not counted.
-    """
+def _run(loaded: Loaded, prepare: Prepare, way: Way) -> Measured:
+    """Return what :data:`COLUMNS` names; entering and leaving the context is not counted."""
     device = loaded.device
     clock = _Clock(device)
+    started = time.perf_counter()
+    inputs = prepare()
+    wait_for(device)
+    prepared = time.perf_counter() - started
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with way():
+    first_layer = families.locate(loaded.model).layers[0]
+    pruning = way()
+    with pruning, clock.arrivals(first_layer):
         wait_for(device)
         begun = time.perf_counter()
         loaded.model.generate(
@@ -123,7 +148,8 @@ def _run(
         )
     first, *_, last = clock.times
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return first - begun, (last - first) / (TOKENS - 1), peak
+    encoded = clock.entered[0] - begun
+    return prepared, encoded, first - begun, (last - first) / (TOKENS - 1), peak
 
 
 class _Clock(LogitsProcessor):
@@ -131,7 +157,23 @@ class _Clock(LogitsProcessor):
 
     def __init__(self, device: torch.device) -> None:
         self.times: list[float] = []
+        self.entered: list[float] = []
+        """When the decoder's first layer was entered."""
         self._device = device
+
+    @contextlib.contextmanager
+    def arrivals(self, layer: nn.Module) -> Iterator[None]:
+        """Note when a layer is entered."""
+
+        def note(*_: Any) -> None:
+            wait_for(self._device)
+            self.entered.append(time.perf_counter())
+
+        hook = layer.register_forward_pre_hook(note)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Change nothing."""

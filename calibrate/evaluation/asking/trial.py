@@ -20,7 +20,7 @@ from calibrate.estimation.replay.layers import replay_cache
 from calibrate.estimation.replay.prefix import capture
 from calibrate.evaluation.asking.forcing import say
 from calibrate.evaluation.asking.methods import Method
-from calibrate.evaluation.asking.replies import Batch, Reply
+from calibrate.evaluation.asking.replies import Batch, Heard, Reply
 from calibrate.evaluation.scoring.items import Item
 from calibrate.models.asking import wait_for
 from calibrate.models.named import Loaded
@@ -48,8 +48,22 @@ def recordings(loaded: Loaded, item: Item) -> list[np.ndarray]:
 class Trial:
     """One item, ready to be pruned in any way."""
 
-    def __init__(self, loaded: Loaded, item: Item, layer: int, methods: Sequence[Method]) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        item: Item,
+        layer: int,
+        methods: Sequence[Method],
+        audios: Sequence[np.ndarray] | None = None,
+    ) -> None:
         """Read the recordings, make the inputs and run the whole model once.
+
+        Args:
+            loaded: the model.
+            item: what is asked.
+            layer: M.
+            methods: whose needs are read.
+            audios: what is heard in place of the item's recordings, float32 [n] each.
 
         Raises:
             AudioError: a recording cannot be read, or is longer than the model takes.
@@ -57,7 +71,7 @@ class Trial:
         """
         self.item = item
         self._loaded = loaded
-        self.audios = recordings(loaded, item)
+        self.audios = recordings(loaded, item) if audios is None else list(audios)
         """As the model was given them."""
         inputs = loaded.place(loaded.frontend.inputs(self.audios, item.prompt, item.system))
         # queries and keys in any case: selectivity is recorded whatever is compared
@@ -73,6 +87,16 @@ class Trial:
         """N_a."""
         return len(self._prefix.audio)
 
+    def shortened(self, method: Method, ratio: float) -> list[np.ndarray]:
+        """Return what a method that shortens recordings leaves of them, float32 [n] each."""
+        assert method.shortening is not None
+        count = scoring.keep_count(self.audio_tokens, ratio)
+        return method.shortening(self.audios, self._loaded.frontend, count)
+
+    def hearing(self, audios: Sequence[np.ndarray]) -> Trial:
+        """Return the same item with other recordings in place of its own."""
+        return Trial(self._loaded, self.item, self._prefix.layer, (), audios)
+
     @torch.inference_mode()
     def selectivity(self, text_tokens: str) -> torch.Tensor:
         """Return how selective each head of the probe layer is [H], see :mod:`scoring`."""
@@ -82,18 +106,35 @@ class Trial:
         return scoring.selectivity(scoring.probe(view.queries, view.keys, view.scale))
 
     @torch.inference_mode()
-    def select(self, method: Method, ratio: float, profile: Profile | None, seed: int) -> Selection:
-        """Return what a method keeps.
+    def select(
+        self,
+        method: Method,
+        ratio: float,
+        profile: Profile | None,
+        seed: int,
+        whole: int | None = None,
+    ) -> Selection:
+        """Return what a method keeps of what is heard.
+
+        Args:
+            method: the method.
+            ratio: of the audio tokens to remove.
+            profile: for methods that take one.
+            seed: of methods that draw at random.
+            whole: the audio tokens that the ratio is of, where the recording was longer.
 
         Raises:
             PruningError: it reads text behind the audio, and the prompt has none.
             SelectionError: it broke its contract.
         """
+        if not method.prunes:
+            return self.everything()
         selector = self.selector(method, profile, seed)
         # by name and not by place, so that it is the same in any part of the set
         digest = hashlib.sha256(self.item.id.encode()).digest()
         view = self._prefix.seen_by(selector.text_tokens, int.from_bytes(digest[:4], "little"))
-        row = self._prefix.row.keeping(scoring.keep_count(self.audio_tokens, ratio))
+        count = scoring.keep_count(self.audio_tokens if whole is None else whole, ratio)
+        row = self._prefix.row.keeping(min(count, self.audio_tokens))
         return choose(selector, row, view, self._prefix.hidden_states.shape[-1])
 
     def selector(self, method: Method, profile: Profile | None, seed: int) -> Selector:
@@ -159,10 +200,12 @@ class Trial:
         taken = Batch(
             (replayed - begun) / len(selections), (self._now() - replayed) / len(selections)
         )
+        seconds = sum(map(len, self.audios)) / self._loaded.frontend.sample_rate
+        heard = Heard(seconds, self.audio_tokens, kept.shape[1])
         replies = []
         for first in range(0, len(new), each):
             steps = [step[first : first + each] for step in output.logits]
-            replies.append(self._reply(new[first], steps, texts, echo, taken))
+            replies.append(self._reply(new[first], steps, texts, echo, heard, taken))
         return replies
 
     def _reply(
@@ -171,6 +214,7 @@ class Trial:
         steps: Sequence[torch.Tensor],
         texts: Sequence[torch.Tensor],
         echo: bool,
+        heard: Heard,
         taken: Batch,
     ) -> Reply:
         """Read one choice's answer [n] and, of each step, its rows of logits [1 + texts, vocab]."""
@@ -183,7 +227,7 @@ class Trial:
             torch.stack([step[number] for step in steps[: len(text)]]).float().cpu()
             for number, text in rows
         )
-        return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, taken)
+        return Reply(self._loaded.frontend.decode(said), bool(ended), said, logits, heard, taken)
 
     def states(self, selection: Selection) -> torch.Tensor:
         """Return the states [k, D] of the kept tokens on entry to the pruning layer."""

@@ -14,9 +14,13 @@ from calibrate.evaluation.scoring.systems import System
 class Cost:
     """Means over items of the medians over runs."""
 
+    prepare_seconds: float
+    """From the recording to the model's inputs: features, and shortening where there is any."""
+    encoder_seconds: float
+    """Of the prefill, up to the first decoder layer."""
     prefill_seconds: float
     """Audio encoder included."""
-    decode_seconds: float
+    decode_seconds_per_token: float
     """Of each token after the first."""
     peak_bytes: float | None
     """Of GPU memory, weights included; ``None`` where there is no CUDA."""
@@ -29,7 +33,7 @@ def costs_of(timing: Mapping[str, Any]) -> dict[System, Cost]:
         return {}
     found = {}
     for place, (method, ratio) in enumerate(timing["systems"]):
-        prefill, decode, peak = zip(*(item["systems"][place] for item in items), strict=True)
-        bytes_ = None if None in peak else fmean(peak)
-        found[method, ratio] = Cost(fmean(prefill), fmean(decode), bytes_)
+        rows = zip(*(item["systems"][place] for item in items), strict=True)
+        means = [None if None in values else fmean(values) for values in rows]
+        found[method, ratio] = Cost(**dict(zip(timing["columns"], means, strict=True)))
     return found

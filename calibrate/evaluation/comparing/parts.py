@@ -32,10 +32,17 @@ class Part:
     def column(self, name: str, system: int) -> list[Any]:
         """One column of the replies, or of the table that it numbers, for one system."""
         if name in COLUMNS["said"]:
-            place = COLUMNS["said"].index(name)
-            return [r["said"][r["replies"][system][0]][place] for r in self.records]
+            return self._numbered("said", name, system)
         place = COLUMNS["replies"].index(name)
         return [r["replies"][system][place] for r in self.records]
+
+    def heard(self, name: str, system: int) -> list[float]:
+        """One column of what a system heard."""
+        return self._numbered("heard", name, system)
+
+    def _numbered(self, table: str, name: str, system: int) -> list[Any]:
+        number, place = COLUMNS["replies"].index(table), COLUMNS[table].index(name)
+        return [r[table][r["replies"][system][number]][place] for r in self.records]
 
     def answers(self, systems: Sequence[System]) -> TaskAnswers:
         """For the comparison: what every system answered."""

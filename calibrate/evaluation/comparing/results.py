@@ -11,14 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calibrate.evaluation.asking.records import COLUMNS
+from calibrate.evaluation.asking.records import COLUMNS, SCHEMA
 from calibrate.evaluation.comparing.parts import Record
 from calibrate.evaluation.comparing.summary import Row, summarise
 from calibrate.evaluation.scoring.items import Dataset, Fault
 from calibrate.evaluation.scoring.systems import VANILLA, System
 from headrouter_core.errors import HeadRouterError, UsageError
 
-SCHEMA = 1
 _KEYS = (
     "schema",
     "evaluation",
@@ -168,10 +167,9 @@ def read(path: Path) -> Results:
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise HeadRouterError(f"{path} cannot be read: {error}") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise HeadRouterError(
-            f"{path} has schema {schema}, and this version reads {SCHEMA}; update headrouter"
-        )
+    if isinstance(schema, int) and schema != SCHEMA:
+        way = "update headrouter" if schema > SCHEMA else "run headrouter evaluate again"
+        raise HeadRouterError(f"{path} has schema {schema}, and this version reads {SCHEMA}; {way}")
     missing = [key for key in _KEYS if not isinstance(raw, dict) or key not in raw]
     if missing or schema != SCHEMA:
         raise HeadRouterError(f"{path} is not the results of an evaluation: it lacks {missing}")

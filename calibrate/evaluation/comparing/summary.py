@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from calibrate.evaluation.asking.records import COLUMNS
 from calibrate.evaluation.comparing.comparison import Comparison
 from calibrate.evaluation.comparing.parts import Part, Record, parts_of
 from calibrate.evaluation.scoring.items import CHOICE, LABEL
@@ -17,7 +18,10 @@ from calibrate.evaluation.scoring.systems import VANILLA, System
 #: The rival that needs no calibration, against which every system is held at its ratio.
 FRAME = "frame"
 #: Further means of a row of scores, in the order in which averages list them.
-BESIDE = ("parse_rate", "likeliest_macro_f1", "likeliest_per_token_macro_f1", "nll", "divergence")
+BESIDE = (
+    *("parse_rate", "likeliest_macro_f1", "likeliest_per_token_macro_f1", "nll", "divergence"),
+    *("heard_seconds", "heard_audio_tokens", "heard_kept"),
+)
 
 Row = dict[str, Any]
 
@@ -90,6 +94,8 @@ def _score(
         row["nll"] = _round(fmean(part.column("nll", index)))
     row["divergence"] = _round(fmean(part.column("divergence", index)))
     row["complete"] = _round(fmean(part.column("complete", index)))
+    for name in COLUMNS["heard"]:
+        row[f"heard_{name}"] = _round(fmean(part.heard(name, index)))
     return row
 
 

@@ -103,10 +103,15 @@ def _obstacle(items: Sequence[Item]) -> str | None:
 def _pooled(loaded: Loaded, item: Item, plan: Plan) -> torch.Tensor:
     """Mean states float32 [S, D] of an item's audio tokens, in the order of ``plan.systems``."""
     trial = Trial(loaded, item, plan.layer, plan.methods)
-    chosen = [trial.everything()]
+    states = [trial.states(trial.everything())]
     for ratio in plan.ratios:
-        chosen += [trial.select(method, ratio, plan.profile, plan.seed) for method in plan.methods]
-    return torch.stack([trial.states(selection).float().mean(0).cpu() for selection in chosen])
+        for method in plan.methods:
+            heard = trial
+            if method.shortening is not None:
+                heard = trial.hearing(trial.shortened(method, ratio))
+            kept = heard.select(method, ratio, plan.profile, plan.seed, trial.audio_tokens)
+            states.append(heard.states(kept))
+    return torch.stack([kept.float().mean(0).cpu() for kept in states])
 
 
 def _answers(

@@ -1,4 +1,7 @@
-"""A few items kept whole, to be listened to: their sound, their question, and who kept what."""
+"""A few items kept whole, to be listened to: their sound, their question, and who kept what.
+
+Methods that shorten the recording keep no tokens of this one, and are left out.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from calibrate.evaluation.asking.methods import Method
 from calibrate.evaluation.asking.run import Plan
 from calibrate.evaluation.asking.trial import Trial
 from calibrate.evaluation.folder import Folder, write
 from calibrate.evaluation.scoring.items import Item
+from calibrate.evaluation.scoring.systems import VANILLA
 from calibrate.models.named import Loaded
 from calibrate.terminal.progress import Progress
 
@@ -36,7 +41,7 @@ def collect(
     return {
         "schema": SCHEMA,
         "seconds_per_token": loaded.frontend.seconds_per_token,
-        "systems": [list(system) for system in plan.systems],
+        "systems": [list(VANILLA), *([m.name, ratio] for ratio, m in _pruning(plan))],
         "items": rows,
     }
 
@@ -44,9 +49,7 @@ def collect(
 def _example(loaded: Loaded, item: Item, plan: Plan, folder: Folder, number: int) -> dict[str, Any]:
     trial = Trial(loaded, item, plan.layer, plan.methods)
     selections = [trial.everything()] + [
-        trial.select(method, ratio, plan.profile, plan.seed)
-        for ratio in plan.ratios
-        for method in plan.methods
+        trial.select(method, ratio, plan.profile, plan.seed) for ratio, method in _pruning(plan)
     ]
     audios, rate = [], loaded.frontend.sample_rate
     for part, samples in enumerate(trial.audios):
@@ -62,6 +65,12 @@ def _example(loaded: Loaded, item: Item, plan: Plan, folder: Folder, number: int
         "audios": audios,
         "kept": [_packed(s.kept.cpu().numpy(), trial.audio_tokens) for s in selections],
     }
+
+
+def _pruning(plan: Plan) -> list[tuple[float, Method]]:
+    """Every ratio with every method that keeps tokens of the whole recording."""
+    methods = [method for method in plan.methods if method.shortening is None]
+    return [(ratio, method) for ratio in plan.ratios for method in methods]
 
 
 def _packed(kept: np.ndarray, audio_tokens: int) -> str:

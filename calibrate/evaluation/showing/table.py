@@ -30,8 +30,10 @@ def describe(found: Results, timing: Mapping[str, Any], width: int = WIDTH) -> s
         parts += [
             *scores(found, _scored(found), found.averages, width),
             filled(_legend(found), width),
-            _beside(found, timing),
-            filled(wording.beside(timing), width),
+            _besides(found, *wording.besides(found)),
+            filled(wording.beside(), width),
+            _besides(found, *wording.costs(found, timing)),
+            filled(wording.cost(timing), width),
         ]
     else:
         parts.append("Nothing here can be scored: every answer is for an outside judge.")
@@ -126,8 +128,7 @@ def _legend(found: Results) -> str:
     return text + (f" {', '.join(unclear)}." if unclear else "")
 
 
-def _beside(found: Results, timing: Mapping[str, Any]) -> str:
-    titles, cells = wording.besides(found, timing)
+def _besides(found: Results, titles: Sequence[str], cells: wording.Besides) -> str:
     widths = [max(6, len(title)) + 1 for title in titles]
 
     def line(texts: Sequence[str]) -> str:

@@ -21,6 +21,15 @@ _BESIDE = (
     ("NLL", "nll", 3, 1),
     ("KL", "divergence", 4, 1),
 )
+#: The same of what systems heard, and of what that cost.
+_HEARD = (("input s", "heard_seconds", 1, 1), ("kept", "heard_kept", 0, 1))
+_COSTS = (
+    ("prepare ms", "prepare_seconds", 1, 1e3),
+    ("encoder ms", "encoder_seconds", 1, 1e3),
+    ("prefill ms", "prefill_seconds", 1, 1e3),
+    ("token ms", "decode_seconds_per_token", 1, 1e3),
+    ("peak MiB", "peak_bytes", 0, 2**-20),
+)
 
 
 def in_families(methods: Sequence[str]) -> list[str]:
@@ -72,45 +81,63 @@ def metrics(found: Results) -> str:
     return war if len(spoken) == len(used) else f"macro-F1, and {war} of {', '.join(spoken)}"
 
 
-def besides(found: Results, timing: Mapping[str, Any]) -> tuple[list[str], Besides]:
+def besides(found: Results) -> tuple[list[str], Besides]:
     """Return titles, and of each system cells, of what does not depend on reading answers."""
-    costs = costs_of(timing)
-    memory = bool(costs) and all(cost.peak_bytes is not None for cost in costs.values())
-    titles = [title for title, *_ in _BESIDE]
-    titles += ["prefill ms", "token ms"] if costs else []
-    titles += ["peak MiB"] if memory else []
 
     def cells(system: System) -> list[str]:
-        row, cost = found.averages[system], costs.get(system)
-        texts = [
-            "" if row[key] is None else f"{row[key] * factor:.{digits}f}"
-            for _, key, digits, factor in _BESIDE
+        row = found.averages[system]
+        return [_cell(row[key], digits, factor) for _, key, digits, factor in _BESIDE]
+
+    return [title for title, *_ in _BESIDE], cells
+
+
+def costs(found: Results, timing: Mapping[str, Any]) -> tuple[list[str], Besides]:
+    """Return titles, and of each system cells, of what it heard, and what was measured of that."""
+    measured = costs_of(timing)
+    shown = [
+        column
+        for column in _COSTS
+        if measured and all(getattr(cost, column[1]) is not None for cost in measured.values())
+    ]
+
+    def cells(system: System) -> list[str]:
+        row, cost = found.averages[system], measured.get(system)
+        return [_cell(row[key], digits, factor) for _, key, digits, factor in _HEARD] + [
+            _cell(getattr(cost, key), digits, factor) for _, key, digits, factor in shown
         ]
-        if cost is not None:
-            texts += [f"{cost.prefill_seconds * 1e3:.1f}", f"{cost.decode_seconds * 1e3:.1f}"]
-        if cost is not None and cost.peak_bytes is not None:
-            texts.append(f"{cost.peak_bytes / 2**20:.0f}")
-        return texts
 
-    return titles, cells
+    return [title for title, *_ in (*_HEARD, *shown)], cells
 
 
-def beside(timing: Mapping[str, Any]) -> str:
+def _cell(value: float | None, digits: int, factor: float) -> str:
+    return "" if value is None else f"{value * factor:.{digits}f}"
+
+
+def beside() -> str:
     """What the second table shows."""
-    text = (
+    return (
         "Means over tasks. parsed: percent of answers that say one thing; the others count as"
         " wrong. likeliest: macro-F1 of the option with the highest likelihood, and per token of"
         " it, which needs no answer to be read. NLL of the right text, nats per token. KL:"
         " divergence of the next token's distribution from vanilla's, on vanilla's answer, nats."
     )
+
+
+def cost(timing: Mapping[str, Any]) -> str:
+    """What the third table shows."""
+    text = (
+        "Means over tasks. input: seconds of audio that the encoder hears. kept: audio tokens that"
+        " the layers behind the pruning layer see."
+    )
     if timing.get("items"):
         count = len(timing["items"])
         text += (
-            " prefill (with the audio encoder) and each further token: medians over real, unbatched"
-            f" runs in turn, means over {count} item{'s' if count > 1 else ''}, on"
-            f" {timing['device']}."
+            " prepare: from the recording to the model's inputs (stretching, features); encoder: of"
+            " the prefill, up to the first decoder layer; prefill, and each further token: medians"
+            " over real, unbatched runs in turn, means over"
+            f" {count} item{'s' if count > 1 else ''}, on {timing['device']}."
         )
-        if not timing["items"][0]["systems"][0][2]:
+        if None in timing["items"][0]["systems"][0]:
             text += f" Peak memory: {timing['peak_bytes']}."
     return text
 

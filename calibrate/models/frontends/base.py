@@ -75,6 +75,8 @@ class FrontEnd(abc.ABC):
 
     #: Whether a conversation may hold several audios.
     several_audios: ClassVar[bool] = True
+    #: The shortest audio that its parts can work on.
+    min_seconds: ClassVar[float] = 0.0
 
     tokenizer: Any
     sample_rate: int

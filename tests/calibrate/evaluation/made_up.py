@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from calibrate.evaluation.asking.timing import COLUMNS
 from calibrate.evaluation.comparing.results import build, systems_of
 from calibrate.evaluation.scoring.answers import parse
 from calibrate.evaluation.scoring.items import LABEL, TRANSCRIPT, Dataset, Fault, Item
@@ -44,7 +45,7 @@ def record(item, systems, seed=0):
     """What a run would have written of an item: the more is pruned, the more answers are wrong."""
     rng = np.random.default_rng([seed, *item.id.encode()])
     tokens = 250
-    said, lines, table = [], [], []
+    said, lines, table, heard = [], [], [], []
     for place, (method, ratio) in enumerate(systems):
         right = rng.random() > 0.1 + ratio * (0.15 if method.startswith("headrouter") else 0.5)
         answer = item.reference if right else str(rng.choice(["", "four two", "a dog", "male"]))
@@ -61,7 +62,8 @@ def record(item, systems, seed=0):
         options = len(item.labels)
         chosen = int(rng.integers(options)) if options else None
         numbers = [round(float(rng.random()), 4), chosen, chosen, round(ratio * 0.1, 4)]
-        lines.append([said.index(line), "0" * 8, routed, *numbers, min(place, 1)])
+        heard.append([round(10 * (1 - ratio), 3), tokens, round(tokens * (1 - ratio))])
+        lines.append([said.index(line), "0" * 8, routed, *numbers, min(place, 1), place])
     lean = 0.3 if item.group == "semantic" else 0.1
     return {
         "id": item.id,
@@ -73,10 +75,10 @@ def record(item, systems, seed=0):
         "reference": item.reference,
         "labels": list(item.labels),
         "audio_tokens": tokens,
-        "kept": {f"{ratio:g}": round(tokens * (1 - ratio)) for _, ratio in systems},
         "selectivity": (rng.random(HEADS) * lean * np.linspace(0.2, 1, HEADS)).round(4).tolist(),
         "said": said,
         "routing": table,
+        "heard": heard,
         "replies": lines,
         "seconds": {"prefill": 0.1, "batches": [[0.01, 0.02], [0.02, 0.03]]},
     }
@@ -118,7 +120,10 @@ def timing(methods=METHODS, ratios=RATIOS, peak=None):
     systems = systems_of(methods, ratios)
     rng = np.random.default_rng(0)
     rows = [
-        [0.1 * (1 - 0.6 * ratio) + 0.01 * rng.random(), 0.005, peak and int(peak * (1 - ratio / 3))]
+        [
+            *(0.02, 0.03, 0.1 * (1 - 0.6 * ratio) + 0.01 * rng.random(), 0.005),
+            peak and int(peak * (1 - ratio / 3)),
+        ]
         for _, ratio in systems
     ]
     return {
@@ -128,7 +133,7 @@ def timing(methods=METHODS, ratios=RATIOS, peak=None):
         "tokens": 9,
         "peak_bytes": "not measured: made up" if peak is None else "made up",
         "systems": [list(system) for system in systems],
-        "columns": ["prefill_seconds", "decode_seconds_per_token", "peak_bytes"],
+        "columns": list(COLUMNS),
         "items": [{"id": "event/0", "audio_tokens": 250, "runs": 5, "systems": rows}],
     }
 

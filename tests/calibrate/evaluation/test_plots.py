@@ -102,12 +102,15 @@ def test_the_front_is_what_nothing_beats():
 
 def test_costs_are_means_over_items():
     timing = made_up.timing(peak=2**30)
-    second = {**timing["items"][0], "systems": [[3.0, 1.0, 2**31]] * len(timing["systems"])}
+    second = {
+        **timing["items"][0],
+        "systems": [[1.0, 1.0, 3.0, 1.0, 2**31]] * len(timing["systems"]),
+    }
     timing["items"].append(second)
     cost = costs_of(timing)[VANILLA]
     first = timing["items"][0]["systems"][0]
-    assert cost.prefill_seconds == pytest.approx((first[0] + 3) / 2)
-    assert cost.peak_bytes == pytest.approx((first[2] + 2**31) / 2)
+    assert cost.prefill_seconds == pytest.approx((first[2] + 3) / 2)
+    assert cost.peak_bytes == pytest.approx((first[4] + 2**31) / 2)
     assert costs_of({}) == {}
     assert costs_of({**timing, "items": []}) == {}
 

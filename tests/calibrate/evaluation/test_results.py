@@ -82,7 +82,7 @@ def test_more_tasks_than_fit_take_more_tables():
     found = made_up.results(tasks=tasks, number=2)
     text = describe(found, {})
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count("ratio 0.3") == 3  # two tables of scores, and the one beside
+    assert text.count("ratio 0.3") == 4  # two tables of scores, and the two beside
     # each column has a name of its own, and the ones that are not readable are explained
     shown = [f"soun{number}" for number in range(2, 10)] + [f"sou{n}" for n in range(10, 18)]
     assert all(name in text.split() for name in ("sound", *shown))
@@ -194,9 +194,10 @@ def test_a_whole_run_with_seventy_systems_is_small():
     said = [f"the wrong answer {number}" for number in range(8)]
     record["said"] = [[answer, True, answer, 0.0] for answer in said]
     record["routing"] = [[0.123456, [0.1234, 0.2345, 0.6421]] for _ in range(6)]
+    record["heard"] = [[1.234, 250, 125]] * 12
     record["seconds"]["batches"] = [[0.12345, 0.12345]] * 10
     record["replies"] = [
-        [n % 8, "0123abcd", n % 6 if n % 2 else None, 10.1234, 2, 2, 0.1234, n % 10]
+        [n % 8, "0123abcd", n % 6 if n % 2 else None, 10.1234, 2, 2, 0.1234, n % 10, n % 12]
         for n in range(len(systems))
     ]
     found = build(made_up.header(methods, ratios), Dataset("d", (item,)), [], [record])
@@ -212,7 +213,8 @@ def test_a_whole_run_with_seventy_systems_is_small():
         ("{", HeadRouterError, "cannot be read"),
         ("[" * 100_000, HeadRouterError, "cannot be read"),
         ("[]", HeadRouterError, "not the results"),
-        ('{"schema": 1}', HeadRouterError, "lacks"),
+        ('{"schema": 2}', HeadRouterError, "lacks"),
+        ('{"schema": 1}', HeadRouterError, "run headrouter evaluate again"),
         ('{"schema": 99}', HeadRouterError, "update headrouter"),
     ],
 )
@@ -238,4 +240,4 @@ def test_names():
     assert [percent(value) for value in (1, 0.9996, 0.5, -0.25, None)] == [
         "100", "100", "50.0", "-25.0", "n/a",
     ]  # fmt: skip
-    assert module.SCHEMA == 1
+    assert module.SCHEMA == 2

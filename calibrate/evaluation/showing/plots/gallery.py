@@ -54,7 +54,7 @@ def examples_drawn(
         drawn.append(
             kept.kept_tokens(
                 example,
-                {name: masks[name] for name in in_families(found.methods)},
+                {name: masks[name] for name in in_families(list(masks))},
                 styles(found.methods),
                 [samples for samples, _ in read],
                 read[0][1],

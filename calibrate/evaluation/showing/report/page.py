@@ -59,9 +59,9 @@ def render(
         tasks=[(name, found.raw["tasks"][name]) for name in found.scored_tasks],
         frame=FRAME if FRAME in found.methods else None,
         blocks=list(_blocks(found, timing)) if found.averages else [],
-        besides=wording.besides(found, timing)[0],
+        besides=[*wording.besides(found)[0], *wording.costs(found, timing)[0]],
         metrics=wording.metrics(found) if found.averages else "",
-        beside=wording.beside(timing),
+        beside=f"{wording.beside()} {wording.cost(timing)}",
         memory=timing.get("peak_bytes") if timing.get("items") else None,
         scores=[drawn[name] for name in _SCORES if name in drawn],
         heads=[picture for name, picture in drawn.items() if name not in _SCORES],
@@ -95,7 +95,11 @@ def _facts(found: Results) -> Iterator[tuple[str, str]]:
 def _blocks(found: Results, timing: Mapping[str, Any]) -> Iterator[Context]:
     """Vanilla on top, then a block for each ratio."""
     labels = wording.labels(found.methods)
-    _, cells = wording.besides(found, timing)
+    beside, heard = wording.besides(found)[1], wording.costs(found, timing)[1]
+
+    def cells(system: System) -> list[str]:
+        return beside(system) + heard(system)
+
     yield {"title": None, "rows": [_row(found, VANILLA, VANILLA[0], cells(VANILLA))]}
     for ratio in found.ratios:
         systems = [(method, ratio) for method in in_families(found.methods)]

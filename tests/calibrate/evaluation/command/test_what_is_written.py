@@ -16,7 +16,7 @@ from tests.calibrate.evaluation.command.asked import SYSTEMS, run
 
 def test_every_file_is_there(whole, results):
     folder, done = whole
-    assert results["schema"] == 1
+    assert results["schema"] == 2
     assert len(results["items"]) == 5
     assert {path.name for path in (folder / "for-judge").iterdir()} == {
         "vanilla.jsonl",
@@ -44,7 +44,8 @@ def test_records_say_who_kept_what(loaded, profile, results):
         for (method, ratio), line in zip(SYSTEMS, item["replies"], strict=True):
             reply = dict(zip(columns, line, strict=True))
             k = scoring.keep_count(item["audio_tokens"], ratio)
-            assert item["kept"][f"{ratio:g}"] == k
+            seconds, encoded, kept_tokens = item["heard"][reply["heard"]]
+            assert (seconds, encoded, kept_tokens) == (1.0, item["audio_tokens"], k)
             if method == "frame":
                 kept = scoring.frame_indices(item["audio_tokens"], k).int().numpy().tobytes()
                 assert reply["indices"] == hashlib.sha256(kept).hexdigest()[:8]
@@ -104,7 +105,11 @@ def test_timing_is_of_real_runs(whole):
     assert [tuple(system) for system in timing["systems"]] == SYSTEMS
     (item,) = timing["items"]
     assert len(item["systems"]) == len(SYSTEMS)
-    assert all(prefill > 0 and decode > 0 for prefill, decode, _ in item["systems"])
+    for row in item["systems"]:
+        taken = dict(zip(timing["columns"], row, strict=True))
+        assert taken["prepare_seconds"] > 0
+        assert taken["decode_seconds_per_token"] > 0
+        assert 0 < taken["encoder_seconds"] < taken["prefill_seconds"]
     assert all(peak is None for *_, peak in item["systems"])
     assert timing["peak_bytes"].startswith("not measured")
 
