@@ -11,6 +11,7 @@ from calibrate.evaluation.asking.run import Plan, _asked
 from calibrate.evaluation.asking.shorter import Shortening, shortest
 from calibrate.evaluation.asking.trial import Trial
 from calibrate.evaluation.datasets.scenes import scenes
+from calibrate.evaluation.probing.measuring import _pooled
 from calibrate.models.asking import answer
 from headrouter_core import scoring
 
@@ -126,3 +127,11 @@ def test_the_shortest_that_is_heard(loaded):
     assert loaded.frontend.audio_tokens(least) == 1
     assert loaded.frontend.audio_tokens(least - 1) == 0
     assert shortest(Windows()) == 1_600
+
+
+def test_probes_hear_the_shorter_recording(loaded, item, trial):
+    method = METHODS["no-silence:stretch"]
+    rows = _pooled(loaded, item, Plan((method,), (0.9,), 2, 0, None))
+    shorter = trial.hearing(trial.shortened(method, 0.9))
+    for row, heard in zip(rows, (trial, shorter), strict=True):
+        assert torch.allclose(row, heard.states(heard.everything()).mean(0), atol=1e-5)
