@@ -42,7 +42,7 @@ def test_contents(wheel):
     for split in ("train", "test"):
         assert not any(name.startswith(f"tiny_omni/audio/{split}/") for name in names)
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert tops == {"headrouter_core", "calibrate", "tiny_omni"}
+    assert tops == {"headrouter_core", "calibrate", "small_omni", "tiny_omni"}
 
 
 @pytest.fixture(scope="module")
