@@ -127,6 +127,10 @@ class Bank:
             if clip.speaker is not None:
                 self.by_speaker[clip.kind][clip.speaker].append(clip)
 
+    def holds(self, kind: str) -> bool:
+        """Whether there is a clip for items of a kind, as scenes name it."""
+        return bool(self.by_label["digit" if kind == "digits" else kind])
+
     @classmethod
     def of(cls, split: str, folder: Path = AUDIO_DIR) -> Bank:
         """The bank of one split."""

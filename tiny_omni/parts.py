@@ -1,8 +1,8 @@
 """Disjoint parts of the calibration clips: folds to estimate on, and a part for the report.
 
-A speaker, or where the source names none an original recording, is in one part only. One exception
-is stated here because it cannot be avoided: the German corpus has two calibration speakers, so one
-of them serves the report and the folds of the other are disjoint by clip.
+A speaker, or where the source names none an original recording, is in one part only. Where there are
+fewer of them than folds, some folds go without: the German corpus has two calibration speakers, one
+for the report and one for a single fold.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ def parts(clips: list[Clip], folds: int, report: float = 1 / 3) -> dict[int, lis
         stratum = stratum if by_speaker else (clip.kind, clip.label)
         strata[stratum][named].append(clip)
     result: dict[int, list[Clip]] = {fold: [] for fold in (-1, *range(folds))}
-    for _, clusters in sorted(strata.items()):
+    for (kind, _), clusters in sorted(strata.items()):
         names = sorted(clusters, key=_digest)
         held = max(1, round(len(names) * report)) if len(names) > 1 else 0
         for name in names[:held]:
             result[-1] += clusters[name]
         rest = names[held:]
         for index, name in enumerate(rest):
-            if len(rest) >= folds:
-                result[index % folds] += clusters[name]
-            else:
-                for position, clip in enumerate(clusters[name]):
-                    result[(index + position) % folds].append(clip)
+            few = len(rest) < folds
+            result[_emptiest(result, folds, kind) if few else index % folds] += clusters[name]
     return result
+
+
+def _emptiest(result: dict[int, list[Clip]], folds: int, kind: str) -> int:
+    """The fold that has fewest clips of a kind, of equal ones the first."""
+    return min(range(folds), key=lambda fold: sum(clip.kind == kind for clip in result[fold]))
 
 
 def _digest(name: str) -> str:

@@ -77,12 +77,14 @@ def compose(
 
     ``varied`` augments every clip (training); ``need`` names a kind that has to be in the scene,
     or ``"bed"``. Equal arguments give equal samples. Raises ``ValueError`` for a length outside
-    [4, 60] seconds or an unknown need.
+    [4, 60] seconds, an unknown need, or one of which the bank has no clip.
     """
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise ValueError(f"scenes are {MIN_SECONDS:g} to {MAX_SECONDS:g} s long, not {seconds:g} s")
     if need is not None and need not in (*KINDS, "bed"):
         raise ValueError(f"unknown kind {need!r}: expected one of {', '.join(KINDS)} or bed")
+    if need is not None and not bank.holds(need):
+        raise ValueError(f"the clips hold no {need}")
     rng = random.Random(f"{seed}/{seconds}/{need}")
     length = round(seconds * SAMPLE_RATE / TOKEN_SAMPLES) * TOKEN_SAMPLES
     parts = _draw_parts(bank, rng, length, varied, need)
@@ -117,7 +119,7 @@ def _draw_parts(
         order.sort(key=lambda kind: kind != need)
     room = int(length * rng.uniform(0.55, 0.85))
     parts = []
-    for kind in order:
+    for kind in filter(bank.holds, order):
         clips = draw(kind, bank, rng, length, varied)
         size = sum(len(samples) + gap for _, samples, gap in clips)
         if size <= room or (kind == need and size <= length):

@@ -62,7 +62,7 @@ def shipped_samples(
 
     Per task ``per_category`` samples to estimate on and ``report`` (unless given, as many) for the
     report, from parts of the clips that share no speaker and no recording (see
-    :mod:`tiny_omni.parts`).
+    :mod:`tiny_omni.parts`). A task whose clips are of one speaker is in one fold.
     """
     from tiny_omni.clips import Bank, load_clips
     from tiny_omni.parts import parts
@@ -71,7 +71,8 @@ def shipped_samples(
     banks = {fold: Bank(clips) for fold, clips in parts(load_clips("calibration"), FOLDS).items()}
     samples = []
     for task, spec in TASKS.items():
-        numbered = [(index % FOLDS, index) for index in range(per_category)]
+        able = [fold for fold in range(FOLDS) if all(map(banks[fold].holds, spec.needs))]
+        numbered = [(able[index % len(able)], index) for index in range(per_category)]
         count = per_category if report is None else report
         numbered += [(REPORT, index) for index in range(count)]
         for fold, index in numbered:
@@ -93,7 +94,7 @@ def shipped_samples(
 
 
 def other_lengths(seed: int = 0) -> list[Sample]:
-    """Scenes of another length, one a fold and task, of the clips that choices are made on."""
+    """Scenes of another length, three a task, of the clips that choices are made on."""
     return shipped_samples(FOLDS, seed=seed, seconds=OTHER_SECONDS, report=0)
 
 

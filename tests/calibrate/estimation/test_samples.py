@@ -72,10 +72,23 @@ def test_shipped_parts_share_no_speaker_and_no_recording():
     assert len(held) + len(used) == len(load_clips("calibration"))
     for clips in (held, used):
         assert {clip.kind for clip in clips} == {clip.kind for clip in load_clips("calibration")}
-    assert not {c.speaker for c in held if c.speaker} & {c.speaker for c in used if c.speaker}
-    assert not {c.source for c in held} & {c.source for c in used}
+    places = {}
+    for fold, clips in {REPORT: held, **by_fold}.items():
+        for clip in clips:
+            for name in filter(None, (clip.speaker, clip.source)):
+                assert places.setdefault(name, fold) == fold
     files = [clip.file for clips in by_fold.values() for clip in clips]
     assert len(files) == len(set(files))
+
+
+def test_shipped_folds_share_nobody_who_is_asked_about():
+    samples = shipped_samples(6, seconds=4.0)
+    sides = {}
+    for sample in samples:
+        assert sides.setdefault(sample.cluster, sample.fold) == sample.fold
+    german = {s.fold for s in samples if s.task in ("sentence", "emotion") and not s.held_out}
+    assert len(german) == 1  # one speaker
+    assert {s.fold for s in samples if s.task == "digits"} == {REPORT, *range(FOLDS)}
 
 
 @pytest.mark.parametrize("key", ["audio_filepath", "file_name"])
