@@ -39,8 +39,9 @@ app = typer.Typer(
 def calibrate(request: Calibrate) -> None:
     """Estimate a model's profile from about ten samples a category."""
     from calibrate.estimation import command
+    from calibrate.evaluation.datasets.development import development_samples
 
-    command.run(request)
+    command.run(request, development_samples)
 
 
 def inspect(request: Inspect) -> None:

@@ -1,8 +1,8 @@
 """Disjoint parts of the calibration clips: folds to estimate on, and a part for the report.
 
-A speaker, or where the source names none an original recording, is in one part only. Where there are
-fewer of them than folds, some folds go without: the German corpus has two calibration speakers, one
-for the report and one for a single fold.
+A speaker, or where the source names none an original recording, is in one part only. Where there
+are fewer of them than folds, some folds go without: the German corpus has two calibration speakers,
+one for the report and one for a single fold.
 """
 
 from __future__ import annotations

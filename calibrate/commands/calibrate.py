@@ -38,7 +38,8 @@ class Calibrate:
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="JSONL manifest, or folder with metadata.csv or .jsonl; default: shipped scenes.",
+            help="JSONL manifest, folder with metadata.csv or .jsonl, audiomarathon:DIR or"
+            " mmau-pro:DIR (a part of it); default: shipped scenes.",
         ),
     ] = None
     questions: Annotated[

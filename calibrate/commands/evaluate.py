@@ -68,6 +68,13 @@ class Evaluate:
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Ask at most N items, tasks in turn.")
     ] = None
+    keep_calibration_items: Annotated[
+        bool,
+        typer.Option(
+            "--keep-calibration-items",
+            help="Ask, and mark, items that the profile was calibrated on; else they are left out.",
+        ),
+    ] = False
     shard: Annotated[
         str | None,
         typer.Option(

@@ -47,7 +47,7 @@ class Bench:
         model = loaded.model
         samples = sample.read(max_seconds=loaded.frontend.max_seconds)
         audio = resample(samples, SAMPLE_RATE, loaded.frontend.sample_rate)
-        inputs = loaded.frontend.inputs([audio], sample.prompt, answer=sample.answer)
+        inputs = loaded.frontend.inputs([audio], sample.prompt, sample.system, sample.answer)
         answer = len(loaded.frontend.answer_ids(sample.answer))
         self.sample = sample
         inputs = loaded.place(inputs)

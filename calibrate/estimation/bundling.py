@@ -15,6 +15,7 @@ from calibrate.estimation.ablation import BOTH_KINDS
 from calibrate.estimation.choosing.choices import Choices, Fitted
 from calibrate.estimation.choosing.fitting import bootstrap_interval
 from calibrate.estimation.choosing.material import Material, spreads_of
+from calibrate.estimation.samples.known import heard
 from calibrate.estimation.samples.manifests import GROUPS
 from calibrate.estimation.samples.sample import Sample, manifest_digest
 from calibrate.models.named import Loaded
@@ -29,8 +30,9 @@ from headrouter_core.profile.schema import MAX_TASKS
 from headrouter_core.routing import VECTORS
 from headrouter_core.selectors import AdaptiveSegments
 
-#: Bytes of a bundle that do not grow with the samples, and those of one task in its report.
-_REST, _A_TASK = 64 * 1024, 4 * 1024
+#: Bytes of a bundle that do not grow with the samples, those of one task in its report, and those
+#: by which a sample is known again.
+_REST, _A_TASK, _HEARD = 64 * 1024, 4 * 1024, 100
 
 _LIBRARIES = ("torch", "transformers", "numpy", "scipy", "safetensors", "tokenizers")
 
@@ -55,7 +57,7 @@ def check_room(
     numbers = used * (heads + 4) + 2 * len(BOTH_KINDS) * len(tasks) * len(ratios) * heads
     # JSON in JSON, as in the file
     names = json.dumps(json.dumps([[s.id, s.task] if not s.held_out else s.id for s in samples]))
-    size = 4 * numbers + len(names) + _A_TASK * len(tasks) + _REST
+    size = 4 * numbers + len(names) + _HEARD * len(samples) + _A_TASK * len(tasks) + _REST
     if len(tasks) > MAX_TASKS or size > MAX_BYTES:
         raise UsageError(
             f"{len(samples)} samples of {len(tasks)} tasks at {len(ratios)} ratios would make a"
@@ -119,6 +121,7 @@ def bundle(
         ),
         calibration={
             "manifest": manifest_digest(list(samples)),
+            "heard": heard(samples),
             "samples": [sample.id for sample in rows],
             "sample_tasks": [sample.task for sample in rows],
             "sample_folds": [sample.fold for sample in rows],

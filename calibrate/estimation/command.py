@@ -7,7 +7,7 @@ import secrets
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from calibrate.commands.calibrate import Calibrate, Recipe
@@ -35,12 +35,19 @@ from headrouter_core.errors import HeadRouterError, UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.pruning.context import DEFAULT_LAYER
 
+Benchmark = Callable[..., list[Sample] | None]
+
 #: More samples a category than any manifest has.
 _ALL = 10**9
 
 
-def run(request: Calibrate) -> None:
-    """The command: check everything cheap first, calibrate, write, and show what came out."""
+def run(request: Calibrate, benchmark: Benchmark) -> None:
+    """The command: check everything cheap first, calibrate, write, and show what came out.
+
+    Args:
+        request: what is asked.
+        benchmark: draws from a benchmark's development part; ``None`` where the data are none.
+    """
     if request.heads:
         add_heads(request)
         return
@@ -52,7 +59,7 @@ def run(request: Calibrate) -> None:
     if questions is not None and data is None:
         raise UsageError("--questions asks about recordings; name their folder with --data")
     claim(output, force=request.force, inputs=[path for path in (data, questions) if path])
-    listed = functools.partial(_listed, data, questions)
+    listed = functools.partial(_listed, data, questions, benchmark)
     sizes = (request.per_category, HALF_OF_SPLIT)
     if data is not None:  # what is wrong with the files is said before a model is loaded
         first = limited(listed(request.per_category, seed), request.limit)
@@ -108,12 +115,17 @@ def run(request: Calibrate) -> None:
         )
 
 
-def _listed(data: Path | None, questions: Path | None, count: int, seed: int) -> list[Sample]:
+def _listed(
+    data: Path | None, questions: Path | None, benchmark: Benchmark, count: int, seed: int
+) -> list[Sample]:
     """Draw samples: so many a category to estimate on, and as many or more for the report."""
     reported = max(count, REPORTED)
     if data is None:
         return shipped_samples(count, seed=seed, report=reported)
     if questions is None:
+        found = benchmark(str(data), count, seed=seed, report=reported)
+        if found is not None:
+            return found
         return manifest_samples(data, count, seed=seed, report=reported)
     return question_samples(data, questions, count, seed=seed, report=reported)
 

@@ -53,7 +53,8 @@ def run(request: Evaluate) -> None:
     )
     profile = _profile(request, methods)
     layer = request.layer or (profile.recipe.layer if profile else DEFAULT_LAYER)
-    plan = Plan(methods, ratios, layer, request.seed, profile)
+    keep = request.keep_calibration_items
+    plan = Plan(methods, ratios, layer, request.seed, profile, keep)
     folder.make()
     loaded = named.load_asked(request)
     check_fit(loaded, layer, profile, force=request.force)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from calibrate.evaluation.asking import timing
-from calibrate.evaluation.asking.run import Plan, evaluate, header
+from calibrate.evaluation.asking.run import Plan, evaluate, header, is_done, without_seen
 from calibrate.evaluation.comparing.results import Results, build, dumps
 from calibrate.evaluation.datasets.sources import in_turn
 from calibrate.evaluation.folder import Folder, write
@@ -57,11 +57,12 @@ class Stages:
             else:
                 self.folder.results.unlink(missing_ok=True)
             faults = evaluate(self.loaded, self.dataset, self.plan, journal, self.progress)
-            asked = self._asked(faults)
+            dataset = without_seen(self.dataset, journal)
+            asked = self._asked(dataset, faults)
             if not asked:
-                raise HeadRouterError(self._nothing([*self.dataset.faults, *faults]))
+                raise HeadRouterError(self._nothing([*dataset.faults, *faults, *dataset.excluded]))
             lines = [journal.lines[item.id] for item in asked]
-            found = build(self.header, self.dataset, faults, lines)
+            found = build(self.header, dataset, faults, lines)
             write(self.folder.results, dumps(found.raw))
             self._export(found, journal)
         return found
@@ -125,16 +126,16 @@ class Stages:
                 path.unlink()
                 continue
             for name, line in lines.items():
-                if "replies" in line and "replies" not in journal.lines.get(name, {}):
+                if is_done(line) and not is_done(journal.lines.get(name, {})):
                     journal.write(line)
 
     def _some(self, found: Results, number: int) -> list[Item]:
         asked = {record["id"] for record in found.items}
         return in_turn([item for item in self.dataset.items if item.id in asked], number)
 
-    def _asked(self, faults: list[Fault]) -> list[Item]:
+    def _asked(self, dataset: Dataset, faults: list[Fault]) -> list[Item]:
         failed = {fault.id for fault in faults}
-        return [item for item in self.dataset.items if item.id not in failed]
+        return [item for item in dataset.items if item.id not in failed]
 
     def _nothing(self, faults: list[Fault]) -> str:
         reason = f"; the first: {faults[0].id}: {faults[0].reason}" if faults else ""

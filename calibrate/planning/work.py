@@ -30,6 +30,7 @@ from calibrate.estimation.samples.sample import (
 from calibrate.estimation.samples.usable import check_samples, limited
 from calibrate.evaluation.asking.methods import METHODS as COMPARED
 from calibrate.evaluation.asking.shorter import Shortening
+from calibrate.evaluation.datasets.development import development_samples
 from calibrate.evaluation.datasets.sources import SCENES, in_turn, read_data
 from calibrate.evaluation.scoring.items import JUDGED, TRANSCRIPT, Dataset, Item
 from calibrate.planning.blueprint import Blueprint
@@ -143,14 +144,17 @@ def calibration(pricing: Pricing, data: str, ratio: float | None) -> Work:
     if data == SCENES:
         samples = shipped_samples(Calibrate.per_category, report=REPORTED) + other_lengths()
     else:
-        samples = manifest_samples(Path(data), Calibrate.per_category, report=REPORTED)
+        drawn = development_samples(data, Calibrate.per_category, report=REPORTED)
+        if drawn is None:
+            drawn = manifest_samples(Path(data), Calibrate.per_category, report=REPORTED)
+        samples = drawn
     check_samples(samples)
     frontend = pricing.blueprint.frontend
     asked, unfit = [], []
     some = limited(samples, MEASURED)
     for sample in some:
         try:
-            heard = _heard(pricing, sample.id, [len(sample.read())], sample.prompt, None)
+            heard = _heard(pricing, sample.id, [len(sample.read())], sample.prompt, sample.system)
         except (AudioError, UsageError) as error:
             unfit.append(f"{sample.id}: {error}")
             continue

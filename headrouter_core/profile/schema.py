@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import ntpath
 import posixpath
+import re
 import reprlib
 from collections.abc import Mapping
 from typing import Any
@@ -99,6 +100,9 @@ WEIGHT_TOLERANCE = 1e-4
 MAX_HEADS, MAX_TASKS = 1024, 256
 
 
+_HEARD = re.compile("[0-9a-f]{16}-[0-9a-f]{64}")
+
+
 def check_sections(metadata: Mapping[str, Any]) -> None:
     """Raise where the metadata is of a newer schema, or a section is missing or unknown."""
     version = metadata.get("schema")
@@ -160,11 +164,25 @@ def check_calibration(calibration: Mapping[str, Any], model: ModelInfo) -> None:
     valid = isinstance(ratios, list) and all(is_real(ratio) and ratio < 1 for ratio in ratios)
     require(valid, "calibration.ratios", ratios, "a list of numbers in [0, 1)")
     _check_tasks(calibration)
+    if "heard" in calibration:
+        _check_heard(calibration["heard"])
     if "heads" in calibration:
         _check_heads(calibration["heads"])
     check_keys("calibration.intervals", calibration.get("intervals", {}), (), more=True)
     for name, interval in entries("calibration.intervals", calibration.get("intervals", {})):
         check_pair(name, interval)
+
+
+def _check_heard(heard: Any) -> None:
+    """Raise unless each entry is the digest of a prompt and the fingerprint of a sound."""
+    wanted = "a list of pairs of 16 and 64 hexadecimal digits"
+    pairs = isinstance(heard, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)
+        for pair in heard
+    )
+    require(pairs, "calibration.heard", heard, wanted)
+    sound = all(_HEARD.fullmatch("-".join(pair)) for pair in heard)
+    require(sound, "calibration.heard", heard, wanted)
 
 
 def _check_heads(heads: Any) -> None:

@@ -200,7 +200,7 @@ def test_inspect_passes_its_options_on(command, tmp_path):
 
 def test_calibrate_passes_its_options_on(monkeypatch):
     called = {}
-    monkeypatch.setattr("calibrate.estimation.command.run", lambda r: called.update(vars(r)))
+    monkeypatch.setattr("calibrate.estimation.command.run", lambda r, _: called.update(vars(r)))
     assert invoke("calibrate").exit_code == 0
     assert called == {
         "model": "tiny-omni",

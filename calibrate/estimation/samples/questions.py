@@ -157,7 +157,7 @@ def answered(loaded: Loaded, samples: Sequence[Sample], tick: Callable[[], None]
     for sample in samples:
         audio = sample.read(max_seconds=loaded.frontend.max_seconds)
         audio = resample(audio, SAMPLE_RATE, loaded.frontend.sample_rate)
-        inputs = loaded.place(loaded.frontend.inputs([audio], sample.prompt))
+        inputs = loaded.place(loaded.frontend.inputs([audio], sample.prompt, sample.system))
         said = answer(loaded, inputs, LONGEST_ANSWER)
         cut += not said.complete
         found.append(replace(sample, answer=said.text))

@@ -48,6 +48,8 @@ class Sample:
     """The audio: float32 mono at 16 kHz; takes ``max_seconds``, the longest that is read."""
     where: str = field(default="", compare=False, repr=False)
     """File and line of a manifest, for messages."""
+    system: str | None = None
+    """Replaces the chat template's own system prompt."""
 
     @property
     def held_out(self) -> bool:
@@ -133,7 +135,7 @@ def _sample(entry: Entry) -> Sample:
     )
 
 
-def refuse_one_group(present: Set[str], path: Path) -> None:
+def refuse_one_group(present: Set[str], path: Path | str) -> None:
     """Raise ``UsageError`` where one of the two groups is missing."""
     for group in GROUPS:
         if group not in present:
@@ -144,7 +146,7 @@ def refuse_one_group(present: Set[str], path: Path) -> None:
 
 
 def drawn(
-    samples: list[Sample], per_category: int, report: int, seed: int, path: Path
+    samples: list[Sample], per_category: int, report: int, seed: int, path: Path | str
 ) -> list[Sample]:
     """Draw the samples of each task and split them by cluster."""
     clusters = sorted({sample.cluster for sample in samples}, key=lambda c: _digest(f"{seed}/{c}"))
@@ -178,6 +180,7 @@ def manifest_digest(samples: list[Sample]) -> str:
     digest = hashlib.sha256()
     for sample in samples:
         row = [sample.id, sample.task, sample.group, sample.prompt, sample.answer, sample.fold]
+        row += [] if sample.system is None else [sample.system]
         digest.update(json.dumps(row, ensure_ascii=False).encode())
         digest.update(np.ascontiguousarray(sample.read(), dtype="<f4").tobytes())
     return digest.hexdigest()

@@ -6,27 +6,32 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from calibrate.estimation.samples.known import Known
 from calibrate.evaluation.asking.methods import Method
 from calibrate.evaluation.asking.records import SCHEMA, Texts, record
 from calibrate.evaluation.asking.replies import Reply
-from calibrate.evaluation.asking.trial import Trial
+from calibrate.evaluation.asking.trial import Trial, recordings
 from calibrate.evaluation.scoring.answers import NORMALISED_BY
 from calibrate.evaluation.scoring.items import Dataset, Fault, Item
 from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.models.named import Loaded
 from calibrate.running.journal import Journal
 from calibrate.sound.reading import DECODER
+from calibrate.terminal.console import say
 from calibrate.terminal.errors import AudioError
 from calibrate.terminal.progress import Progress
 from headrouter_core import __version__, families
 from headrouter_core.errors import NonFiniteError, PruningError, SelectionError, UsageError
 from headrouter_core.profile.profile import Profile
 from headrouter_core.selectors import Selection
+
+#: Why an item is left out.
+SEEN = "the profile was calibrated on it (--keep-calibration-items asks it all the same)"
 
 _LIBRARIES = ("torch", "transformers", "numpy", "tokenizers", "jiwer")
 
@@ -40,6 +45,8 @@ class Plan:
     layer: int
     seed: int
     profile: Profile | None
+    keep_seen: bool = False
+    """Whether items that the profile was calibrated on are asked all the same, and marked."""
 
     @property
     def systems(self) -> list[System]:
@@ -61,11 +68,14 @@ def evaluate(
         Items that cannot be asked, as where the audio cannot be decoded or does not fit the model:
         these are counted and named, and have no replies. The next run tries them again.
     """
-    todo = [item for item in dataset.items if "replies" not in journal.lines.get(item.id, {})]
+    todo = [item for item in dataset.items if not is_done(journal.lines.get(item.id, {}))]
     if todo:
+        known = Known.of(plan.profile)
+        if known is None and plan.profile is not None:
+            say("the profile does not tell what it was calibrated on: make sure it is nothing here")
         with progress.stage(dataset.name, len(todo)) as tick:
             for item in todo:
-                line = _line(loaded, item, plan)
+                line = _line(loaded, item, plan, known)
                 if journal.lines.get(item.id) != line:
                     journal.write(line)
                 tick()
@@ -73,9 +83,28 @@ def evaluate(
     return [Fault(line["id"], line["task"], line["fault"]) for line in lines if "fault" in line]
 
 
-def _line(loaded: Loaded, item: Item, plan: Plan) -> dict[str, Any]:
+def is_done(line: dict[str, Any]) -> bool:
+    """Whether a line of the journal says all that there is to say of its item."""
+    return "replies" in line or "excluded" in line
+
+
+def without_seen(dataset: Dataset, journal: Journal) -> Dataset:
+    """Return the set without the items that were left out."""
+    lines = [journal.lines.get(item.id, {}) for item in dataset.items]
+    excluded = [Fault(at["id"], at["task"], at["excluded"]) for at in lines if "excluded" in at]
+    items = [item for item, at in zip(dataset.items, lines, strict=True) if "excluded" not in at]
+    return replace(dataset, items=tuple(items), excluded=(*dataset.excluded, *excluded))
+
+
+def _line(loaded: Loaded, item: Item, plan: Plan, known: Known | None) -> dict[str, Any]:
     try:
-        return _asked(Trial(loaded, item, plan.layer, plan.methods), plan)
+        audios = recordings(loaded, item)
+        rate = loaded.frontend.sample_rate
+        seen = known is not None and known.holds(item.prompt, audios, rate)
+        if seen and not plan.keep_seen:
+            return {"id": item.id, "task": item.task, "excluded": SEEN}
+        line = _asked(Trial(loaded, item, plan.layer, plan.methods, audios), plan)
+        return {**line, "seen": True} if seen else line
     except SelectionError:
         raise  # the method is at fault, not the item
     except (AudioError, NonFiniteError, PruningError, UsageError) as error:
@@ -171,6 +200,7 @@ def header(loaded: Loaded, dataset: Dataset, plan: Plan) -> dict[str, Any]:
         "ratios": list(plan.ratios),
         "layer": plan.layer,
         "seed": plan.seed,
+        "keep_calibration_items": plan.keep_seen,
         "model": {
             "id": loaded.id,
             "revision": loaded.revision,

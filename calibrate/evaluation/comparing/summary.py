@@ -68,6 +68,7 @@ def _facts(part: Part) -> dict[str, Any]:
         "metric": HEADLINES[part.kind].name if part.scored else None,
         "items": len(part.records),
         "clusters": len({record["cluster"] for record in part.records}),
+        "seen": sum(record.get("seen", False) for record in part.records),
     }
 
 

@@ -56,9 +56,9 @@ def read_data(
     given = next((name for name, value in options.items() if value is not None), None)
     if given is not None:
         raise UsageError(f"{given} is for --data {SCENES}, and --data is {data}")
-    name, colon, folder = data.partition(":")
-    if not os.path.exists(data) and colon and name in BENCHMARKS:
-        return _inside(BENCHMARKS[name](_folder(name, folder)), Path(folder))
+    found = benchmark(data)
+    if found is not None:
+        return found
     if not os.path.exists(data):
         known = ", ".join([SCENES, *(f"{name}:DIR" for name in BENCHMARKS)])
         raise UsageError(
@@ -67,6 +67,18 @@ def read_data(
         )
     path = Path(data)
     return _inside(manifest(path), path if path.is_dir() else path.parent)
+
+
+def benchmark(data: str) -> Dataset | None:
+    """Read a benchmark and its folder, ``name:DIR``; ``None`` where ``data`` is none.
+
+    Raises:
+        UsageError: no such folder, or one that cannot be read.
+    """
+    name, colon, folder = data.partition(":")
+    if os.path.exists(data) or not colon or name not in BENCHMARKS:
+        return None
+    return _inside(BENCHMARKS[name](_folder(name, folder)), Path(folder))
 
 
 def in_turn(items: Sequence[Item], number: int) -> list[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
@@ -124,7 +124,8 @@ class Dataset:
 
         Returns:
             JSON-ready: ``complete``, per task ``items`` (that could be asked), ``faults``,
-            ``excluded`` and ``expected`` (``None`` where unknown), and every fault by name.
+            ``excluded`` and ``expected`` (``None`` where unknown), and by name every fault and
+            everything that was left out.
         """
         faults = [*self.faults, *later]
         asked = Counter(item.task for item in self.items)
@@ -144,7 +145,8 @@ class Dataset:
             "name": self.name,
             "complete": not faults and all(map(_complete, tasks.values())),
             "tasks": tasks,
-            "faults": [{"id": f.id, "task": f.task, "reason": f.reason} for f in faults],
+            "faults": [asdict(fault) for fault in faults],
+            "excluded": [asdict(fault) for fault in self.excluded],
         }
 
 

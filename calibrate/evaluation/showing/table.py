@@ -139,7 +139,7 @@ def _besides(found: Results, titles: Sequence[str], cells: wording.Besides) -> s
 
 def _notes(found: Results, width: int) -> Iterator[str]:
     dataset = found.raw["dataset"]
-    for text in wording.completeness(dataset):
+    for text in (*wording.completeness(dataset), *wording.left_out(found)):
         yield filled(text, width)
     faults = [f"  {f['task']}: {f['id']}: {f['reason']}" for f in dataset["faults"]]
     if faults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -140,6 +141,19 @@ def cost(timing: Mapping[str, Any]) -> str:
         if None in timing["items"][0]["systems"][0]:
             text += f" Peak memory: {timing['peak_bytes']}."
     return text
+
+
+def left_out(found: Results) -> Iterator[str]:
+    """What a rule left out, and what was asked although the profile knew it."""
+    reasons = Counter(fault["reason"] for fault in found.raw["dataset"]["excluded"])
+    for reason, count in reasons.items():
+        yield f"Left out: {count} item{'s' if count > 1 else ''}: {reason}."
+    seen = sum(task["seen"] for task in found.raw["tasks"].values())
+    if seen:
+        yield (
+            f"SEEN: the profile was calibrated on {seen} of the items, marked in results.json;"
+            " scores of methods with a profile are too good by that."
+        )
 
 
 def completeness(dataset: Mapping[str, Any]) -> Iterator[str]:

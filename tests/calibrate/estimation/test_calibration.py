@@ -18,6 +18,7 @@ from calibrate.estimation.choosing.fitting import Routing
 from calibrate.estimation.choosing.material import Router, routed_weights
 from calibrate.estimation.choosing.segmenting import PATH, cut
 from calibrate.estimation.command import _sizes
+from calibrate.estimation.samples.known import heard
 from calibrate.estimation.samples.sample import shipped_samples
 from calibrate.estimation.samples.usable import check_samples, limited
 from calibrate.inspection import contents
@@ -58,6 +59,7 @@ def test_bundle_holds_what_the_samples_say(loaded, samples, calibrated):
     used = [sample for sample in samples if not sample.held_out]
     assert calibrated.calibration["samples"] == [sample.id for sample in used]
     assert calibrated.results["samples"] == len(samples) - len(used)
+    assert calibrated.calibration["heard"] == heard(samples)
     spread = calibrated.tensors["calibration.spread"]
     acoustic = torch.tensor([sample.group == "acoustic" for sample in used])
     assert calibrated.centers[0] == pytest.approx(float(spread[~acoustic].mean()))

@@ -54,7 +54,7 @@ def render(
         title=wording.title(found),
         model=found.evaluation["model"]["id"],
         dataset=found.raw["dataset"],
-        incomplete=list(wording.completeness(found.raw["dataset"])),
+        incomplete=[*wording.completeness(found.raw["dataset"]), *wording.left_out(found)],
         facts=list(_facts(found)),
         tasks=[(name, found.raw["tasks"][name]) for name in found.scored_tasks],
         frame=FRAME if FRAME in found.methods else None,

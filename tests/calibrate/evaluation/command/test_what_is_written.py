@@ -2,13 +2,19 @@
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 
 import jiwer
 import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
 from sklearn.metrics import f1_score
 
+from calibrate.estimation.samples.known import heard as known_as
+from calibrate.estimation.samples.sample import Sample
 from calibrate.evaluation.scoring.normalisers import audiomarathon
 from headrouter_core import scoring
 from tests.calibrate.evaluation.command.asked import SYSTEMS, run
@@ -98,6 +104,46 @@ def test_judged_answers_are_for_the_judge(whole, results):
         assert exported["model_output"] == story["said"][story["replies"][place][0]][0]
         assert (exported["id"], exported["answer"]) == (story["id"], "much")
         assert exported["question"] == "What happens?"
+
+
+def test_what_the_profile_heard_is_left_out_whatever_its_file(
+    arguments, questions, profile, tmp_path, undrawn
+):
+    """Another name, container and rate; the same question of another sound is asked."""
+    sound, rate = soundfile.read(questions.parent / "cat.wav", dtype="float32")
+    heard = [["0" * 16, "0" * 64]]
+    sample = Sample("x", "y", "acoustic", "cat  or DOG?", "", "", 0, lambda **_: sound)
+    known = replace(
+        profile, calibration={**profile.calibration, "heard": heard + known_as([sample])}
+    )
+    known.save(tmp_path / "known.safetensors")
+    rows = [json.loads(line) for line in questions.read_text().splitlines()[:2]]
+    rows.append({**rows[0], "audio_filepath": "feline.flac", "speaker": 7})
+    rows.append({**rows[0], "audio_filepath": "dog.wav", "speaker": None, "prompt": "A dog?"})
+    soundfile.write(tmp_path / "feline.flac", soxr.resample(sound, rate, 22_050), 22_050)
+    for name in ("cat.wav", "dog.wav"):
+        shutil.copy(questions.parent / name, tmp_path)
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = [
+        *arguments, "--data", tmp_path / "all.jsonl", "--profile", tmp_path / "known.safetensors",
+        "--methods", "frame,headrouter", "--ratios", "0.9", "--timed", "0", "--examples", "0",
+    ]  # fmt: skip
+    options = [str(option) for option in options]
+    done = run(options, tmp_path / "without")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads((tmp_path / "without" / "results.json").read_text())
+    assert [item["id"].partition("#")[0] for item in found["items"]] == ["dog.wav", "dog.wav"]
+    left_out = [fault["id"].partition("#")[0] for fault in found["dataset"]["excluded"]]
+    assert left_out == ["cat.wav", "feline.flac"]
+    assert "Left out: 2 items: the profile was calibrated on it" in " ".join(done.stdout.split())
+    again = run(options, tmp_path / "without")  # nothing is tried again
+    assert again.stdout == done.stdout
+
+    kept = run(options, tmp_path / "with", "--keep-calibration-items")
+    found = json.loads((tmp_path / "with" / "results.json").read_text())
+    assert [item.get("seen", False) for item in found["items"]] == [True, False, True, False]
+    assert found["tasks"]["event"]["seen"] == 2
+    assert "calibrated on 2 of the items" in " ".join(kept.stdout.split())
 
 
 def test_timing_is_of_real_runs(whole):
