@@ -69,6 +69,13 @@ class Calibrate:
         typer.Option("--output", "-o", metavar="FILE", help="Default: ./<model>.safetensors."),
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Main memory for samples that wait; more is put on disk, beside the output.",
+        ),
+    ] = "8GiB"
     stability: Annotated[
         bool,
         typer.Option("--stability", help="Also measure how stable the result is (much slower)."),

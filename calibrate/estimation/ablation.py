@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from calibrate.estimation.bench import Bench, kept_by
+from calibrate.estimation.bench import Bench, asked, kept_by
+from calibrate.running.journal import Journal
+from calibrate.running.work import Work
 
 #: Keep-one alone unless asked for: leave-one-out costs as much again, and was never the one that
 #: predicted other samples best.
@@ -106,18 +108,23 @@ def ablate(
     ratios: Sequence[float],
     done: Callable[[], None] = lambda: None,
     kinds: tuple[str, ...] = KINDS,
+    work: Work | None = None,
 ) -> Ablation:
-    """Run the kinds of ablation on every sample at every ratio; ``done`` is called per sample."""
-    effects = []
-    for bench in benches:
+    """Run the kinds of ablation on every sample at every ratio; ``done`` is called per sample.
+
+    What the journal of ``work`` holds is not run.
+    """
+
+    def sets(bench: Bench) -> list[torch.Tensor]:
         probe = bench.probe(TEXT_TOKENS)
         variants = head_variants(len(probe), kinds)
-        sets = [
+        return [
             kept_by(probe, weights, ratio, EXPONENT) for ratio in ratios for weights in variants
         ]
-        losses = np.array([outcome.nll for outcome in bench.outcomes(sets)])
-        losses = losses.reshape(len(ratios), len(variants))
+
+    effects = []
+    for outcomes in asked(work or Work(Journal()), "ablation", benches, sets, done):
+        losses = np.array([outcome.nll for outcome in outcomes]).reshape(len(ratios), -1)
         change = losses[:, 1:] - losses[:, :1]
         effects.append(change.reshape(len(ratios), len(kinds), -1).swapaxes(0, 1))
-        done()
     return Ablation(np.stack(effects), tuple(ratios), kinds)

@@ -8,17 +8,20 @@ run, so that stages share their work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 
+from calibrate.estimation.replay.holding import HeldSample, Record, named
 from calibrate.estimation.replay.layers import answer_divergence, answer_nll, replay
-from calibrate.estimation.replay.prefix import Prefix, capture
+from calibrate.estimation.replay.parking import Parking
+from calibrate.estimation.replay.prefix import Prefix
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models.named import Loaded
-from calibrate.sound.reading import SAMPLE_RATE, resample
+from calibrate.running.work import Work
 from headrouter_core import scoring
 from headrouter_core.errors import NonFiniteError
 from headrouter_core.selectors import Selection
@@ -40,104 +43,82 @@ class Outcome:
     [0, log 2]; None where :meth:`Bench.unpruned` was not asked before."""
 
 
-class Bench:
+#: What to keep of a sample: kept sets (LongTensor [k] on the CPU, ascending), or selections, whose
+#: tokens may get other states.
+Question = Callable[["Bench"], Sequence[torch.Tensor | Selection]]
+
+
+class Bench(HeldSample):
     """One sample, ready to be pruned in any way."""
 
-    def __init__(self, loaded: Loaded, sample: Sample, layer: int) -> None:
-        model = loaded.model
-        samples = sample.read(max_seconds=loaded.frontend.max_seconds)
-        audio = resample(samples, SAMPLE_RATE, loaded.frontend.sample_rate)
-        inputs = loaded.frontend.inputs([audio], sample.prompt, sample.system, sample.answer)
-        answer = len(loaded.frontend.answer_ids(sample.answer))
-        self.sample = sample
-        inputs = loaded.place(inputs)
-        self._model = model
-        with _named(sample):
-            prompt_length = inputs["input_ids"].shape[1] - answer
-            self._prefix: Prefix = capture(model, inputs, layer, prompt_length)
-        self._answer = self._prefix.answer_ids.to(model.device)
-        self._probes: dict[str, torch.Tensor] = {}
-        self._outcomes: dict[bytes, Outcome] = {}
+    def __init__(
+        self, loaded: Loaded, sample: Sample, layer: int, parking: Parking | None = None
+    ) -> None:
+        super().__init__(loaded, sample, layer, parking)
+        self._outcomes: dict[str, Outcome] = {}
         self._reference: torch.Tensor | None = None
-
-    @property
-    def audio_tokens(self) -> int:
-        """N_a."""
-        return len(self._prefix.audio)
-
-    def probe(self, text_tokens: str) -> torch.Tensor:
-        """The probe [H, N_a] with the queries of some text tokens, see :mod:`.prefix`."""
-        if text_tokens not in self._probes:
-            view = self._prefix.seen_by(text_tokens)
-            assert view.queries is not None
-            assert view.keys is not None
-            self._probes[text_tokens] = scoring.probe(view.queries, view.keys, view.scale).cpu()
-        return self._probes[text_tokens]
-
-    def selectivity(self, text_tokens: str) -> torch.Tensor:
-        """Selectivity [H] of the probe."""
-        return scoring.selectivity(self.probe(text_tokens))
-
-    @property
-    def states(self) -> torch.Tensor:
-        """States [N_a, D] of the audio tokens on entry to the pruning layer, on the CPU."""
-        return self._prefix.hidden_states[self._prefix.audio].cpu()
 
     @torch.inference_mode()
     def unpruned(self) -> Outcome:
         """The outcome without pruning, which those asked for later are compared with."""
         everything = torch.arange(self.audio_tokens)[None]
-        self._reference = replay(self._model, self._prefix, everything)
-        self._outcomes.clear()
-        (outcome,) = self.outcomes([everything[0]])
+        with self.at_hand() as held:
+            self._reference = replay(self.loaded.model, held.prefix, everything)
+            self._outcomes.clear()
+            (outcome,) = self.outcomes([everything[0]])
         return outcome
 
-    def outcomes(self, kept_sets: Sequence[torch.Tensor]) -> list[Outcome]:
-        """The outcome of each kept set (LongTensor [k] on the CPU, ascending)."""
-        keys = [kept.numpy().tobytes() for kept in kept_sets]
-        todo: dict[int, dict[bytes, torch.Tensor]] = {}
-        for key, kept in zip(keys, kept_sets, strict=True):
-            if key not in self._outcomes:
-                todo.setdefault(len(kept), {})[key] = kept
+    def ask(self, question: Question) -> Record:
+        """What a question comes to, for :meth:`recall`: its sets by name, and those run for it."""
+        with self.at_hand():
+            sets = question(self)
+            known = self._outcomes.keys() | set()
+            self.outcomes(sets)
+        row = [_name(kept) for kept in sets]
+        new = {name: astuple(self._outcomes[name]) for name in row if name not in known}
+        return {"row": row, "outcomes": new}
+
+    def recall(self, record: Record) -> list[Outcome]:
+        """The outcomes that :meth:`ask` found, perhaps in another process; they are known now."""
+        self._outcomes |= {name: Outcome(*told) for name, told in record["outcomes"].items()}
+        return [self._outcomes[name] for name in record["row"]]
+
+    def outcomes(self, kept_sets: Sequence[torch.Tensor | Selection]) -> list[Outcome]:
+        """The outcome of each kept set, or selection; sets that were run are not run again."""
+        names = [_name(kept) for kept in kept_sets]
+        todo: dict[tuple[int, bool], dict[str, Selection]] = {}
+        for name, kept in zip(names, map(_selection, kept_sets), strict=True):
+            if name not in self._outcomes:
+                kind = len(kept.kept), kept.states is not None
+                todo.setdefault(kind, {})[name] = kept
         for sets in todo.values():
-            found = self._run([Selection(kept) for kept in sets.values()])
+            with self.at_hand() as held:
+                found = self._run(held.prefix, list(sets.values()))
             self._outcomes.update(zip(sets, found, strict=True))
-        return [self._outcomes[key] for key in keys]
-
-    def merged(self, selections: Sequence[Selection]) -> list[Outcome]:
-        """The outcome of each selection, whose kept tokens may get other states.
-
-        Those with other states are not remembered; the rest are kept sets like any other.
-        """
-        plain = [selection.kept for selection in selections if selection.states is None]
-        known = iter(self.outcomes(plain))
-        by_count: dict[int, list[int]] = {}
-        found: dict[int, Outcome] = {}
-        for index, selection in enumerate(selections):
-            if selection.states is None:
-                found[index] = next(known)
-            else:
-                by_count.setdefault(len(selection.kept), []).append(index)
-        for indices in by_count.values():
-            outcomes = self._run([selections[index] for index in indices])
-            found.update(zip(indices, outcomes, strict=True))
-        return [found[index] for index in range(len(selections))]
+        return [self._outcomes[name] for name in names]
 
     @torch.inference_mode()
-    def _run(self, selections: Sequence[Selection]) -> list[Outcome]:
+    def _run(self, prefix: Prefix, selections: Sequence[Selection]) -> list[Outcome]:
         """Run selections that keep equally many tokens, all with other states or none."""
-        length = len(self._prefix.hidden_states) - self.audio_tokens + len(selections[0].kept)
-        step = max(1, _BATCH_TOKENS.get(self._model.device.type, 8_192) // length)
+        model = self.loaded.model
+        answer = prefix.answer_ids.to(model.device)
+        length = len(prefix.hidden_states) - self.audio_tokens + len(selections[0].kept)
+        step = max(1, _BATCH_TOKENS.get(model.device.type, 8_192) // length)
         found: list[Outcome] = []
         for start in range(0, len(selections), step):
             chunk = selections[start : start + step]
-            kept = torch.stack([selection.kept for selection in chunk]).to(self._model.device)
+            kept = torch.stack([selection.kept for selection in chunk]).to(model.device)
             given = [selection.states for selection in chunk if selection.states is not None]
-            states = torch.stack(given).to(self._model.device) if given else None
-            with _named(self.sample):
-                logits = replay(self._model, self._prefix, kept, states)
-            nll = answer_nll(logits, self._answer).tolist()
-            right = (logits.argmax(-1) == self._answer).all(-1).tolist()
+            states = torch.stack(given).to(model.device) if given else None
+            with named(self.sample):
+                logits = replay(model, prefix, kept, states)
+            nll = answer_nll(logits, answer).tolist()
+            if not all(map(math.isfinite, nll)):
+                raise NonFiniteError(
+                    f"{self.id}: the model rules out the reference answer {self.sample.answer!r}:"
+                    " its loss is infinite; give another answer, or leave the sample out"
+                )
+            right = (logits.argmax(-1) == answer).all(-1).tolist()
             apart: list[float | None] = [None] * len(nll)
             if self._reference is not None:
                 apart = answer_divergence(logits, self._reference).tolist()
@@ -145,13 +126,47 @@ class Bench:
         return found
 
 
-@contextmanager
-def _named(sample: Sample) -> Iterator[None]:
-    """Say of which sample numbers are not finite."""
-    try:
-        yield
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{sample.id}: {error}", weight=error.weight) from error
+def _selection(kept: torch.Tensor | Selection) -> Selection:
+    return kept if isinstance(kept, Selection) else Selection(kept)
+
+
+def _name(kept: torch.Tensor | Selection) -> str:
+    """Digest of what is kept and of the states that it gets: names a set in a journal."""
+    selection = _selection(kept)
+    digest = hashlib.sha256(selection.kept.numpy().tobytes())
+    if selection.states is not None:
+        states = selection.states.contiguous()
+        digest.update(f"{states.dtype}{list(states.shape)}".encode())
+        digest.update(states.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:20]
+
+
+def prepare(
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    layer: int,
+    work: Work,
+    parking: Parking | None,
+    tick: Callable[[], None],
+) -> list[Bench]:
+    """Run layers 0..M-1 for every sample; what the journal of ``work`` holds is not run.
+
+    Without ``parking`` all run, and stay on the device.
+    """
+    benches = [Bench(loaded, sample, layer, parking) for sample in samples]
+    for bench, record in zip(
+        benches, work.each("encoding", benches, Bench.encode, tick), strict=True
+    ):
+        bench.recall_encoding(record)
+    return benches
+
+
+def asked(
+    work: Work, stage: str, benches: Sequence[Bench], question: Question, tick: Callable[[], None]
+) -> list[list[Outcome]]:
+    """The outcomes of a question to each sample; what the journal of ``work`` holds is not run."""
+    records = work.each(stage, benches, lambda bench: bench.ask(question), tick)
+    return [bench.recall(record) for bench, record in zip(benches, records, strict=True)]
 
 
 def kept_by(

@@ -34,7 +34,8 @@ from headrouter_core.selectors import AdaptiveSegments
 #: by which a sample is known again.
 _REST, _A_TASK, _HEARD = 64 * 1024, 4 * 1024, 100
 
-_LIBRARIES = ("torch", "transformers", "numpy", "scipy", "safetensors", "tokenizers")
+#: What numbers may depend on.
+LIBRARIES = ("torch", "transformers", "numpy", "scipy", "safetensors", "tokenizers")
 
 
 def check_room(
@@ -143,7 +144,7 @@ def bundle(
             },
             "intervals": intervals(material, fitted, spreads, seed),
         },
-        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         results=results,
     )
 

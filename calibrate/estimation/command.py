@@ -8,12 +8,16 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from calibrate.commands.calibrate import Calibrate, Recipe
+from calibrate.estimation import journaling
 from calibrate.estimation.ablation import BOTH_KINDS, KINDS
 from calibrate.estimation.calibration import HALF_OF_SPLIT, REPORTED, calibrate
 from calibrate.estimation.heads.command import run as add_heads
+from calibrate.estimation.replay.parking import Parking
+from calibrate.estimation.report.stability import SEEDS
 from calibrate.estimation.samples.questions import answered, question_samples
 from calibrate.estimation.samples.sample import (
     UNGROUPED,
@@ -26,9 +30,9 @@ from calibrate.estimation.samples.usable import audible, check_samples, limited
 from calibrate.inspection import contents
 from calibrate.inspection.worth import safe_ratio, worth
 from calibrate.models import named, own
+from calibrate.running.sizes import parse_size
 from calibrate.terminal.console import STDERR, show, show_json, warned
 from calibrate.terminal.errors import SomeFailedError
-from calibrate.terminal.outputs import claim
 from calibrate.terminal.progress import Progress
 from calibrate.terminal.ratios import check_ratios, parse_ratios
 from headrouter_core.errors import HeadRouterError, UsageError
@@ -53,13 +57,16 @@ def run(request: Calibrate, benchmark: Benchmark) -> None:
         return
     ratios = parse_ratios(request.ratios)
     check_ratios(ratios)
+    memory = parse_size("--memory", request.memory)
     data, seed = request.data, request.seed
     output = request.output or Path(f"{named.source(request.model).name}.safetensors")
     questions = request.questions
     if questions is not None and data is None:
         raise UsageError("--questions asks about recordings; name their folder with --data")
-    claim(output, force=request.force, inputs=[path for path in (data, questions) if path])
-    listed = functools.partial(_listed, data, questions, benchmark)
+    files = journaling.claim_both(
+        output, force=request.force, inputs=[path for path in (data, questions) if path]
+    )
+    listed = functools.partial(_listed, data, questions, benchmark, files)
     sizes = (request.per_category, HALF_OF_SPLIT)
     if data is not None:  # what is wrong with the files is said before a model is loaded
         first = limited(listed(request.per_category, seed), request.limit)
@@ -74,38 +81,61 @@ def run(request: Calibrate, benchmark: Benchmark) -> None:
     loaded = named.load_asked(request)
     unheard: dict[str, str] = {}
 
-    def draw(count: int, number: int, most: int | None = None) -> list[Sample]:
+    def heard(count: int, number: int, most: int | None = None) -> list[Sample]:
         samples = listed(count, number)
         if data is not None:
             samples = audible(samples, loaded.frontend, unheard)
-        samples = limited(samples, most)
-        if questions is not None:
-            with progress.stage("Answers without pruning", len(samples)) as tick:
-                samples = answered(loaded, samples, tick)
-        return samples
+        return limited(samples, most)
 
+    kinds = BOTH_KINDS if request.leave_one_out else KINDS
+    settings = {
+        "ratios": ratios,
+        "seed": seed,
+        "recipe": request.recipe.value,
+        "ablation": list(kinds),
+        "questions": questions is not None,
+        "stability": list(sizes) if request.stability else None,
+    }
+    layer = request.layer or DEFAULT_LAYER
     others = [] if data else other_lengths(seed)
-    with Progress(STDERR) as progress:
-        samples = draw(request.per_category, seed, request.limit)
-        check_samples(samples)
+    samples = heard(request.per_category, seed, request.limit)
+    check_samples(samples)
+    asked = [*samples, *others]
+    if request.stability and data is not None:
+        asked += _further(heard, sizes, asked)
+    header = journaling.header(loaded, asked, layer, settings)
+    with (
+        journaling.going_on(output, header, force=request.force) as run,
+        Parking(memory, output.parent) as parking,
+        Progress(STDERR) as progress,
+    ):
+
+        def answers(samples: list[Sample]) -> list[Sample]:
+            if questions is None:
+                return samples
+            with progress.stage("Answers without pruning", len(samples)) as tick:
+                return answered(loaded, samples, run.work, tick)
+
         profile = calibrate(
             loaded,
-            samples,
-            layer=request.layer or DEFAULT_LAYER,
+            answers(samples),
+            layer=layer,
             ratios=ratios,
             seed=seed,
             progress=progress,
             other_lengths=others,
             recipe=request.recipe.value,
-            kinds=BOTH_KINDS if request.leave_one_out else KINDS,
-            again=draw if request.stability else None,
+            kinds=kinds,
+            again=(lambda *drawn: answers(heard(*drawn))) if request.stability else None,
             sizes=sizes,
+            work=run.work,
+            parking=parking,
         )
-    _save(profile, output, force=request.force)
+        run.end(profile, _save)
     if request.as_json:
         failed = [{"id": name, "error": error} for name, error in unheard.items()]
-        found = {"output": str(output), "failed": failed, "warnings": warned()}
-        show_json({**found, **contents.to_json(profile)})
+        found = {"output": str(output), "resumed": len(run.work.resumed), "failed": failed}
+        show_json({**found, "warnings": warned(), **contents.to_json(profile)})
     else:
         show("\n".join(_outcome(profile, output, request.model)))
     if unheard:
@@ -115,10 +145,30 @@ def run(request: Calibrate, benchmark: Benchmark) -> None:
         )
 
 
-def _listed(
-    data: Path | None, questions: Path | None, benchmark: Benchmark, count: int, seed: int
+def _further(
+    draw: Callable[[int, int], list[Sample]], sizes: tuple[int, int], known: Sequence[Sample]
 ) -> list[Sample]:
-    """Draw samples: so many a category to estimate on, and as many or more for the report."""
+    """Return what ``--stability`` will ask beside the samples that are known, each once."""
+    small, large = sizes
+    draws = [*(draw(small, number) for number in SEEDS), draw(large, SEEDS[0])]
+    drawn = {sample.id: replace(sample, fold=0) for samples in draws for sample in samples}
+    for sample in known:
+        drawn.pop(sample.id, None)
+    return list(drawn.values())
+
+
+def _listed(
+    data: Path | None,
+    questions: Path | None,
+    benchmark: Benchmark,
+    besides: Sequence[Path],
+    count: int,
+    seed: int,
+) -> list[Sample]:
+    """Draw samples: so many a category to estimate on, and as many or more for the report.
+
+    ``besides`` are the command's own files, which may lie beside the recordings.
+    """
     reported = max(count, REPORTED)
     if data is None:
         return shipped_samples(count, seed=seed, report=reported)
@@ -127,7 +177,7 @@ def _listed(
         if found is not None:
             return found
         return manifest_samples(data, count, seed=seed, report=reported)
-    return question_samples(data, questions, count, seed=seed, report=reported)
+    return question_samples(data, questions, count, seed=seed, report=reported, besides=besides)
 
 
 def _outcome(profile: Profile, output: Path, model: str) -> Iterator[str]:

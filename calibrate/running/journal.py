@@ -29,12 +29,19 @@ _TOLD = 3
 
 
 class Journal:
-    """Lines by item; of those that were written twice, the later."""
+    """Lines by item; of those that were written twice, the later. In memory alone unless opened."""
 
-    def __init__(self, path: Path, lines: dict[str, dict[str, Any]], descriptor: int) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        lines: dict[str, dict[str, Any]] | None = None,
+        descriptor: int = -1,
+    ) -> None:
         self.path = path
-        self.lines = lines
+        self.lines = {} if lines is None else lines
         """Item id -> what was written of it, as it is read back."""
+        self.before = frozenset(self.lines)
+        """Ids of those that were there when it was opened."""
         self.over = False
         """Set where nobody needs it any more: it is removed when it is closed."""
         self._descriptor = descriptor
@@ -45,7 +52,8 @@ class Journal:
         Raises:
             HeadRouterError: the system refuses to write, as where the disk is full.
         """
-        _append(self.path, self._descriptor, _encoded(line))
+        if self.path is not None:
+            _append(self.path, self._descriptor, _encoded(line))
         self.lines[line["id"]] = _read_back(line)
 
 

@@ -8,7 +8,7 @@ was never fitted on its fold. Every choice is the simplest within one standard e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ def choose_weights(material: Material, ratios: Sequence[float], tick: Tick) -> W
     """Choose rule and strength; each sample is judged with the vector of its own group."""
     tried = candidates(material.ablation.kinds)
     crossed = [material.crossed(candidate) for candidate in tried]
-    alone = Material(material.benches, material.ablation)
+    alone = replace(material, others=())
 
     def sets(bench: Bench) -> list[torch.Tensor]:
         probe, row = bench.probe(TEXT_TOKENS), group_row(bench)
@@ -72,7 +72,7 @@ def choose_weights(material: Material, ratios: Sequence[float], tick: Tick) -> W
         ]
 
     names = [f"{candidate.rule}/{candidate.strength:g}" for candidate in tried]
-    index, means = alone.choose(alone.losses(sets, len(ratios), tick))
+    index, means = alone.choose(alone.losses("weights", sets, tick, len(ratios)))
     return WeightChoice(tried[index], dict(zip(names, means, strict=True)))
 
 
@@ -108,7 +108,7 @@ def choose_probe(
             for ratio in ratios
         ]
 
-    losses = material.losses(sets, len(ratios), tick)
+    losses = material.losses("probe", sets, tick, len(ratios))
     _, means = material.choose(losses)
     best = [
         min(range(start, start + len(texts)), key=means.__getitem__)
@@ -162,7 +162,7 @@ def choose_route(
             for ratio in ratios
         ]
 
-    losses = material.losses(sets, len(ratios), tick)
+    losses = material.losses("route", sets, tick, len(ratios))
     chosen, factor_means = material.choose(losses[:, : len(factors)])
     columns = {"auto": chosen, **{r: len(factors) + i for i, r in enumerate(others)}}
     index, _ = material.choose(losses[:, [columns[route] for route in routes]])

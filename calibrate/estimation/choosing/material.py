@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from calibrate.estimation.ablation import Ablation, mean_and_error
-from calibrate.estimation.bench import Bench
+from calibrate.estimation.bench import Bench, Question, asked
 from calibrate.estimation.choosing.fitting import (
     STRENGTHS,
     Routing,
@@ -21,6 +21,8 @@ from calibrate.estimation.choosing.fitting import (
     utilities,
 )
 from calibrate.estimation.samples.sample import FOLDS, UNGROUPED
+from calibrate.running.journal import Journal
+from calibrate.running.work import Work
 from headrouter_core import routing, scoring
 
 Tick = Callable[[], None]
@@ -60,6 +62,8 @@ class Material:
     others: Sequence[Bench] = ()
     """Samples of other lengths: how text is probed and how inputs are routed is judged on these
     too, because what wins at one length may lose at another."""
+    work: Work = field(default_factory=lambda: Work(Journal()))
+    """Asks the samples; what its journal holds is not run."""
 
     @property
     def judged(self) -> list[Bench]:
@@ -126,15 +130,17 @@ class Material:
         """Fold -> what is fitted on the other folds."""
         return {fold: self.router(text_tokens, factor, fold) for fold in range(FOLDS)}
 
-    def losses(
-        self, sets: Callable[[Bench], list[torch.Tensor]], ratios: int, tick: Tick
-    ) -> np.ndarray:
-        """Losses [S, C] of all judged samples: ``sets`` gives C * ``ratios`` kept sets of each."""
-        rows = []
-        for bench in self.judged:
-            rows.append([outcome.nll for outcome in bench.outcomes(sets(bench))])
-            tick()
-        return averaged(rows, ratios)
+    def losses(self, stage: str, sets: Question, tick: Tick, ratios: int = 1) -> np.ndarray:
+        """Losses [S, C] of all judged samples, means over ratios.
+
+        Args:
+            stage: a name that no other question has.
+            sets: gives C * ``ratios`` kept sets of each, ratios varying fastest.
+            tick: called once a sample.
+            ratios: how many.
+        """
+        rows = asked(self.work, stage, self.judged, sets, tick)
+        return averaged([[outcome.nll for outcome in row] for row in rows], ratios)
 
     @property
     def strata(self) -> list[str]:

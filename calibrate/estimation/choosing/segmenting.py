@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from calibrate.estimation.bench import Bench
@@ -71,14 +70,13 @@ def choose_segments(
         tick: called once a sample.
     """
     crossed, routers = material.crossed(candidate), material.routers(text_tokens, factor)
-    rows = []
-    for bench in material.judged:
+
+    def cuts(bench: Bench) -> list[Selection]:
         fold = bench.sample.fold
         weights = routed_weights(bench, text_tokens, route, routers[fold], crossed[fold])
-        found = [cut(bench, text_tokens, weights, step, r) for r in ratios for step in PATH]
-        rows.append([outcome.nll for outcome in bench.merged(found)])
-        tick()
-    losses = np.array(rows).reshape(len(rows), len(ratios), len(PATH))
+        return [cut(bench, text_tokens, weights, step, r) for r in ratios for step in PATH]
+
+    losses = material.losses("segments", cuts, tick).reshape(-1, len(ratios), len(PATH))
     by_ratio: dict[str, dict[str, Any]] = {}
     named: dict[str, float] = {}
     for index, ratio in enumerate(ratios):

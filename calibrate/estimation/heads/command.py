@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from calibrate.commands.calibrate import Calibrate
+from calibrate.estimation import journaling
 from calibrate.estimation.heads.following import RECORDINGS, score_heads, shipped_speech
 from calibrate.models import named
 from calibrate.models.selecting import check_fit, find_profile
 from calibrate.terminal.console import STDERR, show, show_json
-from calibrate.terminal.outputs import claim
 from calibrate.terminal.progress import Progress
 from headrouter_core.errors import UsageError
+from headrouter_core.profile.profile import Profile
 
 
 def run(request: Calibrate) -> None:
@@ -35,13 +36,19 @@ def run(request: Calibrate) -> None:
         )
     profile = find_profile(request.model, None)
     output = request.output or Path(f"{named.source(request.model).name}.safetensors")
-    claim(output, force=request.force, inputs=[])
+    journaling.claim_both(output, force=request.force, inputs=[])
     loaded = named.load_asked(request)
     check_fit(loaded, profile.recipe.layer, profile, force=False)
     count = RECORDINGS if request.limit is None else request.limit
-    with Progress(STDERR) as progress:
-        found = score_heads(loaded, list(shipped_speech(count, seed=request.seed)), progress)
-    found.into(profile).save(output, force=request.force)
+    settings = {"heads": count, "seed": request.seed, "profile": profile.digest}
+    header = journaling.header(loaded, [], profile.recipe.layer, settings)
+    with (
+        journaling.going_on(output, header, force=request.force) as run,
+        Progress(STDERR) as progress,
+    ):
+        spoken = list(shipped_speech(count, seed=request.seed))
+        found = score_heads(loaded, spoken, progress, run.work)
+        run.end(found.into(profile), Profile.save)
     if request.as_json:
         record = {
             "scores": found.scores.tolist(),
@@ -50,7 +57,7 @@ def run(request: Calibrate) -> None:
             "recordings": found.recordings,
             "words": found.words,
         }
-        show_json({"output": str(output), **record})
+        show_json({"output": str(output), "resumed": len(run.work.resumed), **record})
         return
     layer, head = divmod(int(found.scores.argmax()), found.scores.shape[1])
     best, error = float(found.scores.max()), float(found.stderr[layer, head])

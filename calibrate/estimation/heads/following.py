@@ -11,11 +11,14 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from calibrate.models.named import Loaded
+from calibrate.running.journal import Journal
+from calibrate.running.work import Work
 from calibrate.sound.reading import SAMPLE_RATE, resample
 from calibrate.terminal.progress import Progress
 from headrouter_core import families
@@ -33,6 +36,7 @@ RECORDINGS = 60
 class Spoken:
     """One recording of which is known when each word of the answer sounds."""
 
+    id: str
     samples: np.ndarray
     """float32 [n], mono at 16 kHz."""
     prompt: str
@@ -105,28 +109,35 @@ def shipped_speech(count: int, *, seed: int = 0, seconds: float = 10.0) -> Itera
         item = scene.item("digits")
         assert item is not None
         words = tuple((placed.clip.label, placed.start, placed.end) for placed in item.clips)
-        yield Spoken(scene.samples, question.prompt, words, cluster)
+        yield Spoken(name, scene.samples, question.prompt, words, cluster)
 
 
-def score_heads(loaded: Loaded, spoken: Sequence[Spoken], progress: Progress) -> HeadScores:
+def score_heads(
+    loaded: Loaded, spoken: Sequence[Spoken], progress: Progress, work: Work | None = None
+) -> HeadScores:
     """Score every KV head of a model.
 
     Args:
         loaded: the model.
         spoken: at least two recordings, of two speakers or more.
         progress: told of each recording.
+        work: what its journal holds is not measured again.
 
     Raises:
         UsageError: fewer than two speakers, so that no error can be told.
     """
     by_cluster: dict[str, list[torch.Tensor]] = defaultdict(list)
-    words = 0
-    with progress.stage("following words", len(spoken)) as advance:
-        for recording in spoken:
-            hits = _hits(loaded, recording)
-            words += len(hits)
-            by_cluster[recording.cluster].append(hits.mean(0))
-            advance()
+    work = work or Work(Journal())
+
+    def measured(recording: Spoken) -> dict[str, Any]:
+        return {"hits": _hits(loaded, recording).tolist()}
+
+    with progress.stage("following words", len(spoken)) as tick:
+        records = work.each("heads", spoken, measured, tick)
+    words = sum(len(record["hits"]) for record in records)
+    for recording, record in zip(spoken, records, strict=True):
+        hits = torch.tensor(record["hits"], dtype=torch.float64)
+        by_cluster[recording.cluster].append(hits.mean(0))
     if len(by_cluster) < 2:
         raise UsageError("head scores need recordings of two speakers or more; give more of them")
     means = torch.stack([torch.stack(maps).mean(0) for maps in by_cluster.values()])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
 from calibrate.estimation.bench import Bench, Outcome, kept_by_frame
 from calibrate.estimation.choosing.choices import Fitted
+from calibrate.estimation.replay.holding import Record
 from calibrate.estimation.report.differences import difference, rounded
 from calibrate.estimation.samples.sample import Sample
 from calibrate.inspection.verdicts import METHODS
@@ -35,11 +36,30 @@ class Observed:
     selectivity: np.ndarray
     """float64 [H]."""
 
+    def record(self) -> Record:
+        """What a journal keeps of it, for :meth:`recalled`."""
+        return {
+            "whole": astuple(self.whole),
+            "methods": [[astuple(outcome) for outcome in row] for row in self.methods],
+            "routes": [{name: astuple(found) for name, found in by.items()} for by in self.routes],
+            "selectivity": self.selectivity.tolist(),
+        }
+
+    @classmethod
+    def recalled(cls, record: Record) -> Observed:
+        """What :meth:`record` was of."""
+        return cls(
+            whole=Outcome(*record["whole"]),
+            methods=[[Outcome(*told) for told in row] for row in record["methods"]],
+            routes=[{name: Outcome(*told) for name, told in by.items()} for by in record["routes"]],
+            selectivity=np.array(record["selectivity"]),
+        )
+
 
 def observe(bench: Bench, fitted: Fitted, ratios: Sequence[float]) -> Observed:
     """Try a sample that took no part in any choice."""
     whole = bench.unpruned()
-    merged = bench.merged([fitted.segments(bench, ratio) for ratio in ratios])
+    merged = bench.outcomes([fitted.segments(bench, ratio) for ratio in ratios])
     methods, routes = [], []
     for ratio, segments in zip(ratios, merged, strict=True):
         names = (*fitted.routes, "oracle")

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from calibrate.estimation.ablation import ablate
-from calibrate.estimation.bench import Bench
+from calibrate.estimation.bench import Bench, prepare
 from calibrate.estimation.choosing.choices import Fitted, choose
 from calibrate.estimation.choosing.material import Material, mixing_by, spreads_of
+from calibrate.estimation.replay.parking import Parking
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models.named import Loaded
+from calibrate.running.work import Work
 from calibrate.terminal.progress import Progress
 from headrouter_core import routing
 
@@ -67,6 +69,8 @@ def stability(
     layer: int,
     ratios: Sequence[float],
     progress: Progress,
+    work: Work,
+    parking: Parking | None = None,
 ) -> dict[str, Any]:
     """Choose and fit again on other samples.
 
@@ -78,11 +82,14 @@ def stability(
     def refit(per_category: int, seed: int) -> dict[str, Any]:
         samples = [sample for sample in draw(per_category, seed) if not sample.held_out]
         title = f"{per_category} a category, seed {seed}"
-        with progress.stage(title, len(samples)) as tick:
-            benches = [Bench(loaded, sample, layer) for sample in samples]
-            material = Material(benches, ablate(benches, ratios, tick, kinds))
+        own = work.within(title)
+        with progress.stage(title, 2 * len(samples)) as tick:
+            benches = prepare(loaded, samples, layer, own, parking, tick)
+            material = Material(benches, ablate(benches, ratios, tick, kinds, own), work=own)
         choices = choose(material, ratios, progress, recipe)
         fitted = choices.fit(material)
+        if parking is not None:
+            parking.clear()
         return {
             "samples": len(samples),
             "choices": choices.named(),

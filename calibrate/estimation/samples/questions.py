@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from calibrate.estimation.samples.manifests import GROUPS
 from calibrate.estimation.samples.sample import UNGROUPED, Sample, drawn, refuse_one_group
 from calibrate.models.asking import answer
 from calibrate.models.named import Loaded
+from calibrate.running.work import Work
 from calibrate.sound.reading import SAMPLE_RATE, load_audio, resample
 from calibrate.terminal.console import say
 from headrouter_core.errors import UsageError
@@ -42,20 +43,25 @@ class Question:
 
 
 def question_samples(
-    folder: Path, file: Path, per_category: int, *, seed: int = 0, report: int | None = None
+    folder: Path,
+    file: Path,
+    per_category: int,
+    *,
+    seed: int = 0,
+    report: int | None = None,
+    besides: Sequence[Path] = (),
 ) -> list[Sample]:
     """Samples that ask each question of recordings in a folder; their answers are still empty.
 
     Every file of the folder that is not hidden is taken for a recording, and for a speaker of its
-    own. See :func:`.sample.manifest_samples` for how many are drawn.
+    own, but for ``besides``. See :func:`.sample.manifest_samples` for how many are drawn.
 
     Raises:
         UsageError: no such folder or file, nothing in it, or a question that cannot be read.
     """
     questions = read_questions(file)
-    names = _recordings(folder)
-    if file.resolve().parent == folder.resolve() and file.name in names:
-        names.remove(file.name)
+    others = [path.name for path in (file, *besides) if path.resolve().parent == folder.resolve()]
+    names = _recordings(folder, others)
     samples = [
         Sample(
             id=f"{name}#{hashlib.sha256(question.prompt.encode()).hexdigest()[:8]}",
@@ -138,30 +144,37 @@ def _refuse(file: Path, number: int, what: str, cause: Exception | None = None) 
     raise UsageError(f"{file}:{number}: {what}") from cause
 
 
-def _recordings(folder: Path) -> list[str]:
+def _recordings(folder: Path, others: Sequence[str]) -> list[str]:
     if not os.path.isdir(folder):
         raise UsageError(f"{folder} is no folder; --questions asks about the recordings of one")
     names = sorted(
         entry.name
         for entry in os.scandir(folder)
-        if entry.is_file() and not entry.name.startswith(".")
+        if entry.is_file() and not entry.name.startswith(".") and entry.name not in others
     )
     if not names:
         raise UsageError(f"{folder} holds no file; put recordings into it")
     return names
 
 
-def answered(loaded: Loaded, samples: Sequence[Sample], tick: Callable[[], None]) -> list[Sample]:
-    """Return the samples with the model's own greedy answers, unpruned, as references."""
-    found, cut = [], 0
-    for sample in samples:
+def answered(
+    loaded: Loaded, samples: Sequence[Sample], work: Work, tick: Callable[[], None]
+) -> list[Sample]:
+    """Return the samples with the model's own greedy answers, unpruned, as references.
+
+    What the journal of ``work`` holds is not asked again.
+    """
+
+    def said(sample: Sample) -> dict[str, Any]:
         audio = sample.read(max_seconds=loaded.frontend.max_seconds)
         audio = resample(audio, SAMPLE_RATE, loaded.frontend.sample_rate)
         inputs = loaded.place(loaded.frontend.inputs([audio], sample.prompt, sample.system))
-        said = answer(loaded, inputs, LONGEST_ANSWER)
-        cut += not said.complete
-        found.append(replace(sample, answer=said.text))
-        tick()
+        found = answer(loaded, inputs, LONGEST_ANSWER)
+        return {"text": found.text, "complete": found.complete}
+
+    records = work.each("answers", samples, said, tick)
+    found = [replace(s, answer=told["text"]) for s, told in zip(samples, records, strict=True)]
+    cut = sum(not told["complete"] for told in records)
     if cut:
         say(
             f"{cut} of {len(found)} answers were cut at {LONGEST_ANSWER} tokens, and are references"

@@ -120,7 +120,7 @@ def test_segments_are_chosen_by_what_the_engine_does(loaded, samples, calibrated
     weights = calibrated.vectors[VECTORS.index("pooled")]
     for step in PATH:
         selection = cut(bench, text, weights, step, 0.9)
-        (outcome,) = bench.merged([selection])
+        (outcome,) = bench.outcomes([selection])
         selector = Kept(selection)
         with torch.inference_mode(), prune(loaded.model, selector, 0.9, layer=2):
             logits = loaded.model(**whole).logits[0]

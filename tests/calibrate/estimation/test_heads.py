@@ -92,7 +92,7 @@ def test_scores_are_means_over_speakers_with_their_errors(loaded, monkeypatch):
         return torch.full((2, info.layers, info.kv_heads), next(values), dtype=torch.float64)
 
     monkeypatch.setattr(following, "_hits", hits)
-    recordings = [Spoken(None, "", (), speaker) for speaker in ("a", "a", "b")]
+    recordings = [Spoken(str(i), None, "", (), speaker) for i, speaker in enumerate("aab")]
     found = score(loaded, recordings)
     assert found.scores[0, 0] == pytest.approx(0.6)  # speakers count alike: (0.3 + 0.9) / 2
     assert found.stderr[0, 0] == pytest.approx(0.3)
@@ -149,7 +149,32 @@ def test_padding_to_whole_windows_is_no_part_of_a_recording(loaded, monkeypatch)
     anatomy = SimpleNamespace(audio_ids=(9,), family=SimpleNamespace(tokens_per_second=10))
     monkeypatch.setattr(following.families, "locate", lambda model: anatomy)
     recording = Spoken(
-        torch.zeros(32000).numpy(), "", (("one", 0, 16000), ("two", 16000, 32000)), ""
+        "x", torch.zeros(32000).numpy(), "", (("one", 0, 16000), ("two", 16000, 32000)), ""
     )
     ids = [1, 2, *[9] * 50, 3]  # 2 s are 20 tokens, and the rest is padding
     assert following._spans(loaded, ids, recording) == [(2, 12), (12, 21)]
+
+
+def test_what_was_interrupted_is_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    real, calls = following._hits, []
+
+    def hits(loaded, recording):
+        calls.append(recording.id)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(loaded, recording)
+
+    monkeypatch.setattr(following, "_hits", hits)
+    call = ("--heads", "--limit", 4, "--json", "--output")
+    assert invoke(*call, "a.safetensors").exit_code == 130
+    other = invoke(*call, "a.safetensors", "--seed", 1)
+    assert other.exit_code == 2
+    assert "was begun with another seed (seed: 0, now 1)" in other.stderr
+    done = invoke(*call, "a.safetensors")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["resumed"] == 2
+    assert calls[:2] + calls[3:] == [f"0/heads/{index}" for index in range(4)]
+    assert invoke(*call, "b.safetensors").exit_code == 0
+    first, second = sorted(tmp_path.iterdir())
+    assert first.read_bytes() == second.read_bytes()

@@ -17,6 +17,8 @@ from calibrate.estimation.samples.questions import question_samples as ask
 from calibrate.estimation.samples.usable import check_samples
 from calibrate.inspection import contents
 from calibrate.inspection.worth import worth
+from calibrate.running.journal import Journal
+from calibrate.running.work import Work
 from headrouter_core import HeadRouter, UsageError, prune
 from headrouter_core.profile.profile import Profile
 
@@ -109,7 +111,7 @@ def test_the_reference_is_what_the_model_says_unpruned(loaded, folder, tmp_path,
     monkeypatch.setattr(questions, "LONGEST_ANSWER", 9)
     sample, *_ = ask(folder, written(tmp_path, "What is said?"), 3)
     ticks = []
-    (found,) = answered(loaded, [sample], lambda: ticks.append(1))
+    (found,) = answered(loaded, [sample], Work(Journal()), lambda: ticks.append(1))
     assert ticks == [1]
     assert (found.prompt, found.fold, found.cluster) == (sample.prompt, sample.fold, sample.cluster)
     inputs = loaded.place(loaded.frontend.inputs([sample.read()], sample.prompt))

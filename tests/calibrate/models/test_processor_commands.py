@@ -10,6 +10,7 @@ import torch
 
 from calibrate.commands.prune import Prune
 from calibrate.estimation.bench import Bench, kept_by_frame
+from calibrate.estimation.replay.parking import Parking
 from calibrate.estimation.samples.sample import Sample
 from calibrate.models import asking, named
 from calibrate.pruning import command
@@ -36,7 +37,13 @@ def test_pruning_by_the_commands(load, name, tmp_path, monkeypatch, capsys):
     else:
         bench = Bench(loaded, sample, 2)
         assert bench.audio_tokens == loaded.frontend.audio_tokens(len(audio))
-        (outcome,) = bench.outcomes([kept_by_frame(bench.audio_tokens, 0.6)])
+        kept = [kept_by_frame(bench.audio_tokens, 0.6)]
+        (outcome,) = bench.outcomes(kept)
+        with Parking(0, tmp_path) as parking:  # the same, to the last bit, where it waits on disk
+            waiting = Bench(loaded, sample, 2, parking)
+            waiting.encode()
+            assert sample.id in parking
+            assert waiting.outcomes(kept) == [outcome]
         inputs = loaded.place(loaded.frontend.inputs([audio], QUESTION))
         with prune(loaded.model, Frame(), 0.6) as trace, torch.inference_mode():
             loaded.model(**inputs)
