@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from headrouter_core import families
-from headrouter_core.basics.arguments import shown
+from headrouter_core.basics.arguments import shown, whole
 from headrouter_core.errors import EvictionError, UnsupportedModelError, UsageError
 from headrouter_core.eviction.budgets import exact_budget
 from headrouter_core.eviction.hooks import Engine
@@ -25,6 +25,7 @@ def evict(
     method: Method,
     budget: float,
     *,
+    every: int | None = None,
     force: bool = False,
     trace_limit: int | None = None,
     on_entry: Callable[[Eviction], object] | None = None,
@@ -47,16 +48,19 @@ def evict(
         method: chooses what is kept.
         budget: fraction of a layer's positions to keep, in (0, 1], at its decimal value: the mean
             over KV heads, and over layers too where the method shares among them.
+        every: evict again each time that an answer has grown by so many tokens, within a budget of
+            all so far, by the queries since the last time; each beam by itself. ``None``: what
+            comes behind a prompt stays.
         force: use a profile although its weights or probe layer are not this model's.
         trace_limit: how many entries the trace keeps; beyond, the oldest are dropped.
         on_entry: called with each entry of the trace, in the thread that ran its forward.
 
     Yields:
-        The trace: one entry a row of each prompt, in order.
+        The trace: one entry a row each time that a cache is evicted from, in order.
 
     Raises:
-        UsageError: no method, a budget out of range, or this thread or task is evicting from the
-            model already.
+        UsageError: no method, a budget or ``every`` out of range, or this thread or task is
+            evicting from the model already.
         UnsupportedModelError: the architecture cannot be evicted from exactly.
         ProfileMismatchError: the method's profile belongs to another model.
         EvictionError: a forward cannot be evicted from exactly (a static cache, one without a
@@ -66,6 +70,8 @@ def evict(
     if not isinstance(method, Method):
         raise UsageError(f"method is {shown(method)}; it must be one, say AudioKV(profile)")
     exact = exact_budget(budget)
+    if every is not None:
+        whole("every", every, 1)
     anatomy = families.locate(model)
     if anatomy.shares_keys:
         raise UnsupportedModelError(
@@ -78,7 +84,7 @@ def evict(
         for doubt in profile.check_model(info, force=force):
             warnings.warn(doubt, stacklevel=3)
     trace = Evictions(trace_limit, on_entry)
-    engine = Engine(anatomy, method, exact, trace)
+    engine = Engine(anatomy, method, exact, every, trace)
     with engine.attached() as trace.session:
         yield trace
     if engine.seen and not engine.done:

@@ -2,7 +2,8 @@
 
 A forward that brings a prompt is watched: its attention is as it always is, and what the method
 goes by is taken on the way. When it ends, each layer and KV head keeps what the method chose. All
-other forwards add their columns to every head.
+other forwards add their columns to every head; of an answer that is evicted from as it grows their
+queries are noted, and the one that fills the measure is watched like a prompt, by all of them.
 """
 
 from __future__ import annotations
@@ -51,15 +52,21 @@ class Forward:
     cache: Any
     layers: Sequence[HeldLayer]
     lease: Lease
-    prompts: int
-    """How many prompts it brings; 0: it goes on behind one."""
+    apart: int
+    """Rows that are evicted from, each by itself, when it ends; 0: none. Beams of a prompt are one
+    row while they are the same."""
 
 
 class Engine:
     """Evicts from the caches that one model fills in its session, from whichever thread."""
 
     def __init__(
-        self, anatomy: Anatomy, method: Method, budget: Fraction, trace: Evictions
+        self,
+        anatomy: Anatomy,
+        method: Method,
+        budget: Fraction,
+        every: int | None,
+        trace: Evictions,
     ) -> None:
         """Set up; nothing is attached yet.
 
@@ -67,6 +74,7 @@ class Engine:
             anatomy: the model's.
             method: chooses what is kept.
             budget: fraction of a layer's columns, in (0, 1].
+            every: columns behind a prompt after which to evict again; ``None``: never.
             trace: where entries go.
         """
         self.trace = trace
@@ -77,6 +85,7 @@ class Engine:
         self._anatomy = anatomy
         self._method = method
         self._budget = budget
+        self._every = every
         self._watch = Watch(method.needs, method.window)
         self._parameters = Parameters(anatomy.root)
         self._first = Parameters(anatomy.layers[0])
@@ -137,14 +146,19 @@ class Engine:
         cache = call.get("cache")
         layers, lease = take(cache, self._anatomy.root, len(self._anatomy.layers))
         before = layers[0].get_seq_length()
-        prompts = self._prompts(cache, rows, count, before)
-        if prompts:
+        apart = self._prompts(cache, rows, count, before)
+        notes = 0
+        if apart:
             self.seen = True
+        elif self._every is not None and layers[0].groups is not None:
+            notes = self._watch.queries(self._every + count)
+            apart = rows if layers[0].grown + count >= self._every else 0
+        if apart:
             self._check_windows(before + count)
         for held in layers:
-            held.watch, held.seen = self._watch if prompts else None, None
+            held.watch, held.seen, held.notes = self._watch if apart else None, None, notes
         lease.session = self._session
-        self._local.forward = Forward(cache, layers, lease, prompts)
+        self._local.forward = Forward(cache, layers, lease, apart)
 
     def _prompts(self, cache: Any, rows: int, count: int, before: int) -> int:
         """Return how many prompts a forward brings; 0 where it goes on behind one.
@@ -187,7 +201,7 @@ class Engine:
                 )
 
     def _leave(self, root: nn.Module, args: Any, output: Any) -> None:
-        """After the model: let each head keep its share of a prompt."""
+        """After the model: let each head keep its share of a prompt, or of what grew behind one."""
         forward: Forward | None
         forward, self._local.forward = getattr(self._local, "forward", None), None
         if forward is None:
@@ -195,7 +209,7 @@ class Engine:
                 "the decoder's first layer was not reached: something (a compiled graph?) calls"
                 " layers without their hooks; open the context before compiling"
             )
-        if forward.prompts:
+        if forward.apart:
             self._evict(forward)
         forward.lease.lengths = [layer.get_seq_length() for layer in forward.layers]
         forward.lease.session = None
@@ -204,7 +218,7 @@ class Engine:
         layers = forward.layers
         seen = [self._seen(index, layer) for index, layer in enumerate(layers)]
         rows = len(seen[0].real)
-        expand = rows // forward.prompts
+        expand = rows // forward.apart
         before = sum(layer.held_bytes() for layer in layers)
         decisions = [
             decide(self._method, seen, row, self._budget, self.trace.total + index)
@@ -222,7 +236,7 @@ class Engine:
                 seen,
                 index * expand,
                 decision,
-                (before // forward.prompts, held // forward.prompts),
+                (before // forward.apart, held // forward.apart),
             )
             for index, decision in enumerate(decisions)
         )

@@ -55,6 +55,12 @@ class HeldLayer(DynamicLayer):
     """What it saw."""
     length: int = 0
     """Columns of the sequence, once something was evicted."""
+    grown: int = 0
+    """Columns that came since the last eviction."""
+    notes: int = 0
+    """How many queries since then are noted, where the cache will be evicted from again."""
+    noted: torch.Tensor | None = None
+    """[B, H, q, d]: the last of them."""
 
     @classmethod
     def of(cls, layer: DynamicLayer, lease: Lease) -> HeldLayer:
@@ -87,6 +93,7 @@ class HeldLayer(DynamicLayer):
         for group in self.groups:
             group.append(key_states, value_states, self.length)
         self.length += key_states.shape[2]
+        self.grown += key_states.shape[2]
         return self, self
 
     def get_seq_length(self) -> int:
@@ -95,6 +102,10 @@ class HeldLayer(DynamicLayer):
 
     def look(self, query: torch.Tensor, mask: Any, scale: float | None) -> None:
         """See what attention is given, if the forward that runs is looked at."""
+        if self.notes:
+            before = [] if self.noted is None else [self.noted]
+            query = torch.cat([*before, query.detach()], 2)[:, :, -self.notes :]
+            self.noted = query.clone()  # not a view, which would hold all that it is a part of
         if self.watch is not None:
             length = self.get_seq_length()
             self.seen = self.watch.look(self.parts, length, query, mask, scale)
@@ -123,7 +134,8 @@ class HeldLayer(DynamicLayer):
         """Let go of everything but some slots of each row and head, see ``groups.gathered``."""
         self.length = self.get_seq_length()
         self.groups = gathered(parts, kept)
-        self.keys = self.values = None
+        self.keys = self.values = self.noted = None
+        self.grown = 0
 
     def held_bytes(self) -> int:
         """Count the memory that it keeps alive, by storages and not by shapes."""
@@ -131,6 +143,7 @@ class HeldLayer(DynamicLayer):
             tensors = [tensor for group in self.groups for tensor in group.tensors()]
         else:
             tensors = [part for part in (self.keys, self.values) if part is not None]
+        tensors += [] if self.noted is None else [self.noted]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         return sum(storages.values())
 
@@ -146,7 +159,11 @@ class HeldLayer(DynamicLayer):
             return
         for group in self.groups:
             group.crop(left)
-        self.length = left
+        self.length, gone = left, length - left
+        self.grown = max(0, self.grown - gone)
+        if self.noted is not None:
+            few = self.noted.shape[2] - gone
+            self.noted = self.noted[:, :, :few].clone() if few > 0 else None
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Have each row taken from another one."""
@@ -164,6 +181,7 @@ class HeldLayer(DynamicLayer):
         if self.groups is not None:
             for group in self.groups:
                 group.choose(move)
+            self.noted = None if self.noted is None else move(self.noted)
         elif self.get_seq_length():
             keys, values = self._states()
             self.keys, self.values = move(keys), move(values)
@@ -184,8 +202,9 @@ class HeldLayer(DynamicLayer):
 
     def reset(self) -> None:
         """Forget everything."""
-        self.keys = self.values = self.groups = self.seen = None
-        self.length, self.is_initialized, self.lease.lengths = 0, False, []
+        self.keys = self.values = self.groups = self.seen = self.noted = None
+        self.length = self.grown = 0
+        self.is_initialized, self.lease.lengths = False, []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HeldLayer:
         """Copy what is held, and nothing of a forward that runs."""

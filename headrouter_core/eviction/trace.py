@@ -1,4 +1,4 @@
-"""What an eviction context did: one entry a row of each prompt, in order."""
+"""What an eviction context did: one entry a row each time, in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headrouter_core.engine.choice.log import Log
 
 @dataclass(frozen=True, eq=False)
 class Eviction:
-    """One row of one prompt, once its cache was evicted from."""
+    """One row, once its cache was evicted from: behind a prompt, or again as an answer grew."""
 
     kept: tuple[tuple[torch.Tensor, ...], ...]
     """By layer and KV head: LongTensor, ascending, of positions among the row's tokens so far:
@@ -30,7 +30,7 @@ class Eviction:
 class Evictions(Log[Eviction]):
     """The last entries of an eviction context; grows while the context is open, up to a limit.
 
-    Beams and return sequences of a row share one entry.
+    Beams and return sequences of a row share one entry behind its prompt, while they are the same.
     """
 
     def __repr__(self) -> str:

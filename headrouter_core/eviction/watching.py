@@ -36,6 +36,12 @@ class Watch:
     need: Need
     window: int
 
+    def queries(self, count: int) -> int:
+        """Return how many of ``count`` queries are asked."""
+        if self.need is Need.NOTHING:
+            return 0
+        return count if self.need is Need.EVERY else min(self.window, count)
+
     def look(
         self,
         parts_of: Callable[[torch.Tensor], list[Part]],
@@ -49,7 +55,7 @@ class Watch:
         Args:
             parts_of: from which columns are real to what the layer holds.
             length: n, columns of the layer's sequence, those of this forward included.
-            query: [B, H, Q, d], as attention is given it.
+            query: [B, H, Q, d], the last of the sequence, as attention is given them.
             mask: what attention is given.
             scale: of the affinities; ``None``: 1/sqrt(d).
 
@@ -69,7 +75,7 @@ class Watch:
             return None
         length = real.shape[1]
         own = real[:, length - query.shape[2] :]
-        count = own.shape[1] if self.need is Need.EVERY else min(self.window, own.shape[1])
+        count = self.queries(own.shape[1])
         # a stable sort puts the real ones last and in order, whichever side the padding is on
         order = own.byte().argsort(dim=1, stable=True)[:, own.shape[1] - count :]
         asks, columns = own.gather(1, order), order + length - own.shape[1]

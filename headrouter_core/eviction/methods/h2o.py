@@ -17,8 +17,8 @@ class H2O:
     """Keep heavy hitters in one half of the budget, and a window in the other.
 
     Source: H2O (arXiv 2306.14048): attention summed over all queries of the prompt, which costs
-    about as much as the prompt's attention itself. Evicts once behind a prompt, as all methods here
-    do, and not in every step.
+    about as much as the prompt's attention itself. As an answer grows it goes by the queries since
+    the last time (``evict``'s ``every``), and not by sums over all steps.
     """
 
     name: ClassVar[str] = "h2o"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from headrouter_core import families, load_profile
 from headrouter_core.errors import ProfileError, ProfileMismatchError, UsageError
@@ -28,6 +29,19 @@ ROOM = Room((10,) * 6, (2,) * 6, ((20, 20),) * 6)
 def scored(**changes: Any) -> Profile:
     tensors = make_tensors(**{"cache.heads": SCORES, "cache.heads_stderr": SCORES * 0.1} | changes)
     return make_profile(tensors=tensors, calibration=make_calibration(heads=RECORD))
+
+
+def fitting(model: nn.Module) -> Profile:
+    """Return a profile with head scores that is a model's own."""
+    info = replace(families.model_info(model, 2), id="tiny", revision=None)
+    scores = torch.rand(info.layers, info.kv_heads, generator=torch.Generator().manual_seed(1))
+    return make_profile(
+        model=info,
+        tensors=make_tensors(
+            heads=info.heads, **{"cache.heads": scores, "cache.heads_stderr": scores * 0.1}
+        ),
+        calibration=make_calibration(heads=RECORD),
+    )
 
 
 def nothing() -> list[list[torch.Tensor]]:
@@ -112,23 +126,15 @@ def test_a_profile_of_another_model_is_refused() -> None:
 @pytest.mark.parametrize("form", ["one", "left"])
 def test_it_is_exact_and_says_where_smoothing_cut(name: str, form: str) -> None:
     model, given = tiny(name, "sdpa"), inputs(name, form)
-    info = replace(families.model_info(model, 2), id="tiny", revision=None)
-    heads = info.kv_heads
-    scores = torch.rand(info.layers, heads, generator=torch.Generator().manual_seed(1))
-    profile = make_profile(
-        model=info,
-        tensors=make_tensors(
-            heads=info.heads, **{"cache.heads": scores, "cache.heads_stderr": scores * 0.1}
-        ),
-        calibration=make_calibration(heads=RECORD),
-    )
+    profile = fitting(model)
+    heads, layers = profile.model.kv_heads, profile.model.layers
     found, entries = evicted_generation(model, given, AudioKV(profile, window=4), 0.4)
     for entry in entries:
         counts = [len(head) for layer in entry.kept for head in layer]
-        assert sum(counts) == info.layers * heads * int(0.4 * entry.length)
+        assert sum(counts) == layers * heads * int(0.4 * entry.length)
         assert len(set(counts)) > 2
         assert entry.cutoff is not None
-        assert [len(part) for part in entry.cutoff] == [heads] * info.layers
+        assert [len(part) for part in entry.cutoff] == [heads] * layers
     wanted = hidden_generation(tiny(name, "eager"), given, entries)
     assert generated_error(found, wanted) < TOLERANCE
 
