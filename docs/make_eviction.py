@@ -22,7 +22,7 @@ DOCS = Path(__file__).parent
 PAGE = DOCS / "eviction.md"
 PICTURE = DOCS / "images" / "heads_tiny-omni.png"
 MEASURED = DOCS.parent / "benchmarks" / "results" / "eviction_tiny-omni.json"
-FEATURES = ("greedy", "padded batch", "sampling", "beams", "second turn", "growing", "with prune")
+FEATURES = ("greedy", "padded batch", "sampling", "beams", "second turn", "with prune")
 BUDGETS = ("0.6", "0.4", "0.2", "0.1")
 
 
