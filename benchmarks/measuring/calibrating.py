@@ -57,7 +57,11 @@ class _Questions:
         self._front_end = prompts.FrontEnd(bench.shape, bench.seed)
 
     def inputs(
-        self, audios: list[np.ndarray], prompt: str, answer: str | None = None
+        self,
+        audios: list[np.ndarray],
+        prompt: str,
+        system: str | None = None,
+        answer: str | None = None,
     ) -> dict[str, torch.Tensor]:
         """Return the model's inputs; whatever the texts are, their tokens are drawn."""
         inputs = self._front_end.inputs(audios[0], self._bench.device)
