@@ -21,6 +21,7 @@ from calibrate.commands.plan import Plan
 from calibrate.commands.prune import Prune
 from calibrate.commands.push import Push
 from calibrate.commands.report import Report
+from calibrate.commands.reproduce import Reproduce
 from calibrate.terminal.exits import SETTINGS, guarded
 from calibrate.terminal.process import run
 
@@ -72,6 +73,13 @@ def report(request: Report) -> None:
     command.run(request)
 
 
+def reproduce(request: Reproduce) -> None:
+    """Make the paper's tables and figures on the sets that you have, its numbers beside ours."""
+    from calibrate.reproduction import command
+
+    command.run(request)
+
+
 def plan(request: Plan) -> None:
     """Say what a model will hear, and what it costs, before any weights are loaded."""
     from calibrate.planning import command
@@ -93,8 +101,8 @@ def families(request: Families) -> None:
     family_list.run(request)
 
 
-for asked in (calibrate, inspect, prune, evaluate, report, plan, push, families):
-    models = asked in (calibrate, prune, evaluate, plan)
+for asked in (calibrate, inspect, prune, evaluate, report, reproduce, plan, push, families):
+    models = asked in (calibrate, prune, evaluate, reproduce, plan)
     app.command()(guarded(spread_out(asked), models=models))
 
 

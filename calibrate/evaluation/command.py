@@ -34,12 +34,36 @@ def run(request: Evaluate) -> None:
     """Do what the command line asks.
 
     Raises:
+        SomeFailedError: items could not be asked, or are missing in the data.
+        UsageError, ProfileError, ModelError, HeadRouterError: see :func:`measured`.
+    """
+    done = measured(request)
+    if done is None:
+        return
+    found, costs, probes = done
+    _show(request, found, costs, probes)
+    faults = found.raw["dataset"]["faults"]
+    if faults:
+        first = faults[0]
+        raise SomeFailedError(
+            f"{len(faults)} items of {found.raw['dataset']['name']} could not be asked, the first:"
+            f" {first['id']}: {first['reason']} (all of them are in"
+            f" {Folder(request.output).results})"
+        )
+
+
+def measured(request: Evaluate) -> tuple[Results, Stored, Stored | None] | None:
+    """Ask, time and draw what the folder does not hold yet; ``None`` of a shard.
+
+    Returns:
+        Results, times and what probes found, if they were asked for.
+
+    Raises:
         UsageError: an option out of range, data that are not there, or the folder of another
             evaluation; before anything is computed.
         ProfileError: a method takes a profile, and there is none, or one that is not this model's.
         ModelError: the model cannot be loaded, or its logits are not finite.
         HeadRouterError: no item at all could be asked.
-        SomeFailedError: some could not, or are missing in the data.
     """
     ratios, methods = parse_ratios(request.ratios), tuple(parse_methods(request.methods))
     check_ratios(ratios)
@@ -63,16 +87,8 @@ def run(request: Evaluate) -> None:
         stages = Stages(loaded, dataset, plan, folder, progress)
         if shard is not None:
             stages.ask_shard(*shard, anew=request.force)
-            return
-        found, costs, probes = _stages(request, stages)
-    _show(request, found, costs, probes)
-    faults = found.raw["dataset"]["faults"]
-    if faults:
-        first = faults[0]
-        raise SomeFailedError(
-            f"{len(faults)} items of {dataset.name} could not be asked, the first:"
-            f" {first['id']}: {first['reason']} (all of them are in {folder.results})"
-        )
+            return None
+        return _stages(request, stages)
 
 
 def _shard(request: Evaluate) -> tuple[int, int] | None:

@@ -39,15 +39,19 @@ def pictures(found: Results, timing: Mapping[str, Any], dark: bool) -> dict[str,
 
 
 def examples_drawn(
-    found: Results, examples: Mapping[str, Any], folder: Folder, dark: bool
+    found: Results,
+    examples: Mapping[str, Any],
+    folder: Folder,
+    dark: bool,
+    ratio: float | None = None,
 ) -> list[bytes]:
-    """Return the PNG of every example: who kept what at the largest ratio.
+    """Return the PNG of every example: who kept what at a ratio, or else at the largest.
 
     Raises:
         HeadRouterError: its sound is missing or damaged.
     """
     drawn = []
-    ratio = max(found.ratios)
+    ratio = max(found.ratios) if ratio is None else ratio
     for example in examples.get("items", []):
         read = [_sound(folder.sound(audio["file"])) for audio in example["audios"]]
         masks = kept.masks_at(example, examples["systems"], ratio)

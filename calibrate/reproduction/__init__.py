@@ -1,0 +1,1 @@
+"""``headrouter reproduce``: the paper's tables and figures, its numbers beside ours."""
