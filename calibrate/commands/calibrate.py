@@ -84,7 +84,8 @@ class Calibrate:
         bool,
         typer.Option(
             "--heads",
-            help="Only add scores of KV heads, for eviction (AudioKV), to the model's profile.",
+            help="Only add scores of KV heads, for eviction (AudioKV), to the model's profile;"
+            " from shipped digits, or from speech in --data.",
         ),
     ] = False
     recipe: Annotated[

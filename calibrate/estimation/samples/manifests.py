@@ -47,6 +47,8 @@ class Entry:
     """How long it is, in seconds; ``None``: up to the end of the file."""
     scoring: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the line says of ``kind`` and ``choices``."""
+    timed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the line says of when words sound: ``words``, ``segments`` or ``chunks``."""
     digits: int = _DIGITS
     """Of the digest in the id."""
 
@@ -190,6 +192,7 @@ def _entry(fields: dict[str, Any], file: Path, line: int) -> Entry:
         offset=offset or 0.0,
         duration=duration,
         scoring={key: fields[key] for key in ("kind", "choices") if fields.get(key)},
+        timed={key: fields[key] for key in ("words", "segments", "chunks") if fields.get(key)},
     )
 
 

@@ -59,10 +59,20 @@ def question_samples(
     Raises:
         UsageError: no such folder or file, nothing in it, or a question that cannot be read.
     """
+    samples = listed(folder, file, besides)
+    return drawn(samples, per_category, per_category if report is None else report, seed, folder)
+
+
+def listed(folder: Path, file: Path, besides: Sequence[Path] = ()) -> list[Sample]:
+    """Return a sample for each question and recording, before any is drawn.
+
+    Raises:
+        UsageError: see :func:`question_samples`.
+    """
     questions = read_questions(file)
     others = [path.name for path in (file, *besides) if path.resolve().parent == folder.resolve()]
     names = _recordings(folder, others)
-    samples = [
+    return [
         Sample(
             id=f"{name}#{hashlib.sha256(question.prompt.encode()).hexdigest()[:8]}",
             task=question.task,
@@ -77,7 +87,6 @@ def question_samples(
         for question in questions
         for name in names
     ]
-    return drawn(samples, per_category, per_category if report is None else report, seed, folder)
 
 
 def read_questions(file: Path) -> list[Question]:

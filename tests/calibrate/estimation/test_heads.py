@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from calibrate.cli import app
 from calibrate.estimation.heads import following
-from calibrate.estimation.heads.following import Spoken, score_heads, shipped_speech
+from calibrate.estimation.heads.following import score_heads
+from calibrate.estimation.heads.spoken import Spoken, Word, shipped_speech
 from calibrate.models import named
 from calibrate.terminal.console import STDERR
 from calibrate.terminal.progress import Progress
@@ -30,24 +32,25 @@ def loaded():
 
 def score(loaded, recordings):
     with Progress(STDERR) as progress:
-        return score_heads(loaded, recordings, progress)
+        return score_heads(loaded, recordings, progress, "here")
 
 
 def test_words_of_shipped_digits_lie_where_they_sound():
     spoken = list(shipped_speech(4))
     assert len({recording.cluster for recording in spoken}) > 1
     for recording in spoken:
-        ends = [0]
-        for _, start, end in recording.words:
-            assert ends[-1] <= start < end <= len(recording.samples)
-            ends.append(end)
-        loud = [recording.samples[s:e].std() for _, s, e in recording.words]
+        samples, ends = recording.read(), [0]
+        for word in recording.words:
+            assert ends[-1] <= word.start < word.end <= len(samples) / 16_000
+            ends.append(word.end)
+        assert [w.begin for w in recording.words] == following.beginnings(recording.answer)
+        loud = [samples[int(w.start * 16_000) : int(w.end * 16_000)].std() for w in recording.words]
         assert min(loud) > 0
 
 
 def test_attention_of_single_queries_is_what_eager_attention_puts_out(loaded):
     recording = next(shipped_speech(1))
-    inputs = loaded.place(loaded.frontend.inputs([recording.samples], recording.prompt))
+    inputs = loaded.place(loaded.frontend.inputs([recording.read()], recording.prompt))
     length = inputs["input_ids"].shape[1]
     found = attention_of(loaded.model, inputs, [length - 7, length - 1])
     eager = named.load("tiny-omni").model
@@ -70,9 +73,10 @@ def test_a_head_that_looks_at_the_word_is_worth_one(loaded, monkeypatch):
         words = next(in_order).words
         layers = torch.zeros(info.layers, *shape, len(columns), len(ids))
         layers[..., :6] = 1
-        for index, (_, start, end) in enumerate(words):
+        for index, word in enumerate(words):
+            begin, end = first + int(word.start * 25), first + int(word.end * 25)
             layers[2, 1, :, index] = 0
-            layers[2, 1, :, index, first + start // 640 : first + end // 640 + 1] = 1
+            layers[2, 1, :, index, begin : end + 1] = 1
         return list(layers)
 
     in_order = iter(recordings)
@@ -88,11 +92,14 @@ def test_scores_are_means_over_speakers_with_their_errors(loaded, monkeypatch):
     info = families.model_info(loaded.model, 2)
     values = iter([0.2, 0.4, 0.9])
 
-    def hits(loaded, recording):
+    def hits(loaded, recording, trust):
         return torch.full((2, info.layers, info.kv_heads), next(values), dtype=torch.float64)
 
     monkeypatch.setattr(following, "_hits", hits)
-    recordings = [Spoken(str(i), None, "", (), speaker) for i, speaker in enumerate("aab")]
+    recordings = [
+        Spoken(str(i), None, "", speaker, "one", (Word(0, 0, 1),))
+        for i, speaker in enumerate("aab")
+    ]
     found = score(loaded, recordings)
     assert found.scores[0, 0] == pytest.approx(0.6)  # speakers count alike: (0.3 + 0.9) / 2
     assert found.stderr[0, 0] == pytest.approx(0.3)
@@ -112,7 +119,7 @@ def test_halves_of_the_speakers_are_compared():
 
 def test_other_models_profiles_are_refused():
     scores = torch.zeros(3, 2)
-    found = following.HeadScores(scores, scores, None, 2, 2)
+    found = following.HeadScores(scores, scores, None, 2, 2, "here")
     with pytest.raises(UsageError, match=r"\[3, 2\] layers and KV heads"):
         found.into(load_profile("tiny-omni"))
 
@@ -138,7 +145,7 @@ def test_the_command_adds_scores_to_the_profile(tmp_path, monkeypatch):
     assert "--force" in again.output
 
 
-@pytest.mark.parametrize("option", [["--data", "set.jsonl"], ["--stability"]])
+@pytest.mark.parametrize("option", [["--leave-one-out"], ["--stability"]])
 def test_options_of_calibration_do_not_go_with_it(option):
     done = invoke("--heads", *option)
     assert done.exit_code == 2
@@ -148,29 +155,39 @@ def test_options_of_calibration_do_not_go_with_it(option):
 def test_padding_to_whole_windows_is_no_part_of_a_recording(loaded, monkeypatch):
     anatomy = SimpleNamespace(audio_ids=(9,), family=SimpleNamespace(tokens_per_second=10))
     monkeypatch.setattr(following.families, "locate", lambda model: anatomy)
-    recording = Spoken(
-        "x", torch.zeros(32000).numpy(), "", (("one", 0, 16000), ("two", 16000, 32000)), ""
-    )
+    recording = Spoken("x", None, "", "", "one two", (Word(0, 0, 1), Word(4, 1, 2)))
     ids = [1, 2, *[9] * 50, 3]  # 2 s are 20 tokens, and the rest is padding
-    assert following._spans(loaded, ids, recording) == [(2, 12), (12, 21)]
+    columns = following._columns(loaded, ids, 2.0)
+    assert columns == list(range(2, 22))
+    assert following._spans(columns, 2.0, recording) == [(2, 12), (12, 21)]
+    with pytest.raises(UsageError, match=r"begins at 1 s, and the recording is 0\.50 s long"):
+        following._spans(columns, 0.5, recording)
+
+
+def test_words_without_times_are_found_where_they_sound(loaded):
+    """Without labels, heads are told apart as with them."""
+    known = list(shipped_speech(6))
+    unknown = [replace(recording, words=()) for recording in known]
+    maps = torch.stack([score(loaded, some).scores.flatten() for some in (known, unknown)])
+    assert torch.corrcoef(maps)[0, 1] > 0.95
 
 
 def test_what_was_interrupted_is_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     real, calls = following._hits, []
 
-    def hits(loaded, recording):
+    def hits(loaded, recording, trust):
         calls.append(recording.id)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(loaded, recording)
+        return real(loaded, recording, trust)
 
     monkeypatch.setattr(following, "_hits", hits)
     call = ("--heads", "--limit", 4, "--json", "--output")
     assert invoke(*call, "a.safetensors").exit_code == 130
     other = invoke(*call, "a.safetensors", "--seed", 1)
     assert other.exit_code == 2
-    assert "was begun with another seed (seed: 0, now 1)" in other.stderr
+    assert "was begun with another seed, speech (seed: 0, now 1)" in other.stderr
     done = invoke(*call, "a.safetensors")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["resumed"] == 2
