@@ -47,12 +47,14 @@ FAMILIES = (
         "qwen3_omni_moe",
         ("Qwen3OmniMoeForConditionalGeneration",),
         f"{_MODELS}.qwen3_omni:PrunedQwen3Omni",
+        seen=True,
     ),
     ServedFamily(
         "qwen2_audio",
         ("Qwen2AudioForConditionalGeneration",),
         f"{_MODELS}.qwen2_audio:PrunedQwen2Audio",
         positions="renumbered",
+        seen=True,
     ),
     ServedFamily(
         "audioflamingo3",

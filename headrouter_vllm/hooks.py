@@ -48,6 +48,7 @@ NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
             "num_computed_tokens",
         ),
     },
+    "vllm.forward_context": {"set_forward_context": ("attn_metadata", "vllm_config", "num_tokens")},
     "vllm.config.multimodal": {"MultiModalConfig.is_multimodal_pruning_enabled": ()},
 }
 

@@ -27,6 +27,8 @@ from headrouter_vllm.tokens import audio_and_markers
 CHOICE = "headrouter_choice"
 #: Field of an item, int64 [tokens]: the prompt with one placeholder for the audio.
 PROMPT = "headrouter_prompt"
+#: What a request says that says nothing: ``null`` is something.
+_NOTHING = object()
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,13 @@ class PruningProcessor:
             RequestError: it asks for what cannot be done.
         """
         kwargs = dict(inputs.hf_processor_mm_kwargs)
-        said = kwargs.pop(KEY, None)
+        said = kwargs.pop(KEY, _NOTHING)
         if self._started is None:
-            if said is not None:
+            if said is not _NOTHING:
                 raise RequestError(
                     "headrouter is not switched on: start the server with --hf-overrides"
-                    f' \'{{"{KEY}": {{}}}}\', and requests may say "{KEY}"'
+                    f" '{{\"{KEY}\": {{}}}}' --trust-request-mm-kwargs, and requests may say"
+                    f' "{KEY}"'
                 )
             return super().apply(inputs, timing_ctx)  # type: ignore[misc]
         asked = said if isinstance(said, Asked) else self._asked(inputs, kwargs, said)
@@ -101,7 +104,7 @@ class PruningProcessor:
     def _asked(self, inputs: Any, kwargs: Mapping[str, Any], said: object) -> Asked:
         assert self._started is not None
         settings = self._started.settings
-        if said is not None:
+        if said is not _NOTHING:
             settings = settings.asked(said)
         items = inputs.mm_data_items
         if not items.get("audio"):

@@ -13,8 +13,12 @@ from headrouter_vllm import hooks
 from headrouter_vllm.errors import StartError
 from headrouter_vllm.families import ServedFamily
 from headrouter_vllm.settings import KEY, Settings
+from headrouter_vllm.tokens import unclear_markers
 
 log = logging.getLogger("vllm.headrouter")
+
+#: Where the outcome stands in a model's configuration; what was asked for stands under KEY.
+NOTE = "headrouter_started"
 
 #: Parts of this process that have said that they are active.
 _announced: set[str] = set()
@@ -38,13 +42,13 @@ class Started:
     @classmethod
     def of(cls, hf_config: Any) -> Started | None:
         """Return what was settled for a model's configuration; ``None`` where nothing is pruned."""
-        said = getattr(hf_config, KEY, None)
+        said = getattr(hf_config, NOTE, None)
         return None if said is None else cls(Settings(**said["settings"]), **said["rest"])
 
     def note(self, hf_config: Any) -> None:
         """Write it where every process finds it, in the configuration that vLLM sends around."""
         rest = asdict(self)
-        setattr(hf_config, KEY, {"settings": rest.pop("settings"), "rest": rest})
+        setattr(hf_config, NOTE, {"settings": rest.pop("settings"), "rest": rest})
 
     def describe(self) -> str:
         """Return the line that each process logs."""
@@ -86,20 +90,19 @@ def chained(family: ServedFamily, former: Any) -> type:
 
 
 def start(family: ServedFamily, vllm_config: Any) -> None:
-    """Settle how a server prunes, or raise.
+    """Settle how a server prunes, or raise; vLLM may call it again for a changed configuration.
 
     Raises:
         UsageError, ProfileError: settings that are none, a profile that cannot be read.
         StartError: something else that the server was told to do does not go with it.
     """
     model = vllm_config.model_config
-    given = getattr(model.hf_config, KEY, None)
-    if given is None:
+    if not hasattr(model.hf_config, KEY):
         log.info(
             'headrouter: not active; --hf-overrides \'{"%s": {"ratio": 0.6}}\' prunes audio', KEY
         )
         return
-    settings = Settings.at_start(given)
+    settings = Settings.at_start(getattr(model.hf_config, KEY))
     hooks.require()
     problems = [*_refused(family, settings, vllm_config), *_unproven(family, settings, vllm_config)]
     if problems:
@@ -131,8 +134,8 @@ def _refused(family: ServedFamily, settings: Settings, vllm_config: Any) -> Iter
         yield f"{settings.method} is not for renumbered positions; use frame or segments"
     if parallel.pipeline_parallel_size > 1:
         yield "with pipeline parallelism later stages would not learn the positions"
-    if parallel.tensor_parallel_size > 1 and settings.profile is not None:
-        yield "with tensor parallelism no process has all heads to probe; leave out the profile"
+    if settings.profile is not None:
+        yield from _unprobed(family, model.hf_config, parallel)
     if vllm_config.speculative_config is not None:
         yield "drafts of speculative decoding would see other positions"
     lora = vllm_config.lora_config
@@ -140,12 +143,29 @@ def _refused(family: ServedFamily, settings: Settings, vllm_config: Any) -> Iter
         yield "LoRA on the audio tower counts its tokens as unpruned"
     if lora is not None and settings.profile is not None:
         yield "the probe runs without LoRA; leave out the profile, or --enable-lora"
-    if model.multimodal_config.video_pruning_rate:
+    if model.multimodal_config.video_pruning_rate and Started.of(model.hf_config) is None:
         yield "--video-pruning-rate is how vLLM is told of our positions; leave it out"
-    if (model.multimodal_config.mm_processor_kwargs or {}).get("use_audio_in_video"):
+    always = model.multimodal_config.mm_processor_kwargs or {}
+    if always.get("use_audio_in_video"):
         yield "use_audio_in_video mixes audio and video tokens, whose positions are not kept"
+    if KEY in always:
+        yield f'--mm-processor-kwargs does not reach headrouter; say "{KEY}" in --hf-overrides'
     if getattr(vllm_config.compilation_config, "cudagraph_mm_encoder", False):
         yield "CUDA graphs of the encoder go past embed_multimodal; leave out cudagraph_mm_encoder"
+
+
+def _unprobed(family: ServedFamily, hf_config: Any, parallel: Any) -> Iterator[str]:
+    """Say what keeps the first layers from being run and read for the question."""
+    if parallel.tensor_parallel_size > 1:
+        yield "with tensor parallelism no process has all heads to probe; leave out the profile"
+    if parallel.data_parallel_size > 1 or parallel.enable_expert_parallel:
+        yield (
+            "with data or expert parallelism experts wait for all processes, and the probe runs in"
+            " one; leave out the profile"
+        )
+    heard = getattr(hf_config, "thinker_config", hf_config)
+    if doubt := unclear_markers(family.name, heard, hf_config):
+        yield f"{doubt}; name it in --hf-overrides beside headrouter, or leave out the profile"
 
 
 def _unproven(family: ServedFamily, settings: Settings, vllm_config: Any) -> Iterator[str]:

@@ -18,3 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="write the worst errors of eviction by family to FILE, such as docs/eviction.json",
     )
+    parser.addoption(
+        "--record-vllm",
+        metavar="FILE",
+        type=Path,
+        help="write how vLLM differs from transformers to FILE, such as docs/vllm.json",
+    )

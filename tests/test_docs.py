@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from docs import make_demo, make_readme
+from docs import make_demo, make_readme, make_vllm
 from headrouter_core.profile.profile import Profile
+from headrouter_vllm.families import FAMILIES
+from headrouter_vllm.settings import BY_CONTENT, METHODS
 from tiny_omni import MODEL_DIR
 
 ROOT = Path(__file__).parent.parent
@@ -119,3 +121,18 @@ def test_no_file_names_this_machine():
             content = path.read_bytes()
             content = gzip.decompress(content) if path.suffix == ".gz" else content
             assert not re.search(rb"/(work|root|home)/", content), path
+
+
+def test_tables_of_vllm_are_fresh():
+    text = make_vllm.PAGE.read_text("utf-8")
+    assert make_vllm.page(text) == text
+
+
+def test_what_vllm_was_measured_on_is_complete():
+    rows = json.loads(make_vllm.EQUALITY.read_text("utf-8"))["rows"]
+    assert all(row["worst"] < 1e-4 for row in rows)
+    positions = {family.name: family.positions for family in FAMILIES}
+    for name in positions.keys() & {row["family"] for row in rows}:
+        methods = BY_CONTENT if positions[name] == "renumbered" else METHODS
+        found = {row["method"] for row in rows if row["family"] == name and row["ratio"] == 0.6}
+        assert found.issuperset(methods), name

@@ -47,7 +47,9 @@ def arguments(checkpoint: Path, headrouter: dict[str, Any] | None, *more: str) -
 
 
 @contextmanager
-def served(given: list[str], log: Path, patience: float = 420) -> Iterator[str]:
+def served(
+    given: list[str], log: Path, patience: float = 420, program: list[str] = SERVER
+) -> Iterator[str]:
     """Start a server and yield its address; it is stopped in the end.
 
     Raises:
@@ -63,7 +65,7 @@ def served(given: list[str], log: Path, patience: float = 420) -> Iterator[str]:
         "OMP_NUM_THREADS": "1",
     }
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    command = [*SERVER, "--host", "127.0.0.1", "--port", str(port), *given]
+    command = [*program, "--host", "127.0.0.1", "--port", str(port), *given]
     with log.open("w") as written:
         process = subprocess.Popen(command, stdout=written, stderr=written, env=environment)
     address = f"http://127.0.0.1:{port}"

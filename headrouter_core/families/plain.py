@@ -25,15 +25,13 @@ _LORA = (
 
 _UNMASKED = "Its encoder sees the padding of a batch: ask about one recording at a time."
 
-_RENUMBERED = "renumbered, not run"
-
 FAMILIES: tuple[Family, ...] = (
     _plain(
         "qwen2_audio",
         "Qwen2Audio",
         25,
         notes=("Prompts of old processors, with one placeholder an audio, are refused.",),
-        vllm=_RENUMBERED,
+        vllm="renumbered",
         markers=_behind(1, 2),
     ),
     _plain(
@@ -41,7 +39,7 @@ FAMILIES: tuple[Family, ...] = (
         "AudioFlamingo3",
         25,
         notes=("One audio a prompt.",),
-        vllm=_RENUMBERED,
+        vllm="renumbered, not run",
     ),
     _plain("musicflamingo", "MusicFlamingo", 25, notes=("One audio a prompt.",)),
     _plain(

@@ -37,7 +37,7 @@ FAMILY = Family(
         "Speech output is refused: the talker reads states of all tokens.",
         "With pictures, prune behind the layers that their features are added to.",
     ),
-    vllm="not run",
+    vllm="exact",
     root=thinker,
     speech=_speaks,
     # the configuration names the begin of audio only; the tokenizer has the end behind it

@@ -98,6 +98,7 @@ class PrunedEmbeddings:
             (audio, markers),
             text_tokens,
             self._profile.recipe.layer,
+            self._vllm_config,
         )
 
 

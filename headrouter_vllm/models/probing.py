@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from vllm.forward_context import set_forward_context
 
 from headrouter_core.engine.prompt.budget import Budget
 from headrouter_core.engine.prompt.reading import Reader
@@ -22,6 +23,7 @@ def probed(
     tokens: tuple[int, tuple[int, ...]],
     text_tokens: str,
     layer: int,
+    vllm_config: Any,
 ) -> View:
     """Return what layers 0..M-1 make of a prompt.
 
@@ -32,6 +34,7 @@ def probed(
         tokens: the placeholder's id, and those of markers.
         text_tokens: which text is probed.
         layer: M.
+        vllm_config: experts are looked up in it.
     """
     placeholder, markers = tokens
     at = int((prompt == placeholder).nonzero()[0, 0])
@@ -41,7 +44,10 @@ def probed(
     reader = Reader((placeholder,), markers, text_tokens, Budget(keep=1))
     ids = whole.cpu()
     row = reader.row(ids, torch.ones_like(ids, dtype=torch.bool), len(ids)).on(embeds.device)
-    queries, keys, entering, scale = _beginning(decoder, embeds, layer)
+    # of no step of the scheduler: attention here needs none of its metadata, but experts are found
+    # by name in the configuration of whatever runs
+    with set_forward_context(None, vllm_config, num_tokens=len(embeds)):
+        queries, keys, entering, scale = _beginning(decoder, embeds, layer)
     return View(
         len(row.audio),
         embeds.device,

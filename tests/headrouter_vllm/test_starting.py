@@ -12,7 +12,7 @@ from headrouter_vllm.errors import StartError
 from headrouter_vllm.families import FAMILIES
 from headrouter_vllm.starting import Started, chained, start
 
-OMNI, _, _, AUDIO, _ = FAMILIES
+OMNI, ASR, _, AUDIO, _ = FAMILIES
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +23,19 @@ def _hooked(monkeypatch):
 def config(headrouter, **changes):
     """Return what of a VllmConfig is read; ``changes`` are by the path of attributes."""
     multimodal = SimpleNamespace(video_pruning_rate=None, mm_processor_kwargs=None)
-    hf_config = SimpleNamespace() if headrouter is None else SimpleNamespace(headrouter=headrouter)
+    hf_config = SimpleNamespace(audio_token_id=7, audio_start_token_id=8, audio_end_token_id=9)
+    if headrouter is not None:
+        hf_config.headrouter = headrouter
     whole = SimpleNamespace(
         model_config=SimpleNamespace(
             hf_config=hf_config, multimodal_config=multimodal, uses_mrope=True
         ),
-        parallel_config=SimpleNamespace(pipeline_parallel_size=1, tensor_parallel_size=1),
+        parallel_config=SimpleNamespace(
+            pipeline_parallel_size=1,
+            tensor_parallel_size=1,
+            data_parallel_size=1,
+            enable_expert_parallel=False,
+        ),
         scheduler_config=SimpleNamespace(encoder_cache_size=2048),
         compilation_config=SimpleNamespace(cudagraph_mm_encoder=False),
         speculative_config=None,
@@ -91,6 +98,11 @@ def test_methods_without_a_question_say_so():
             {"use_audio_in_video": True},
             "use_audio_in_video",
         ),
+        (
+            "model_config__multimodal_config__mm_processor_kwargs",
+            {"headrouter": {"ratio": 0.9}},
+            'say "headrouter" in --hf-overrides',
+        ),
         ("compilation_config__cudagraph_mm_encoder", True, "CUDA graphs of the encoder"),
     ],
 )
@@ -122,6 +134,41 @@ def test_a_probe_needs_all_heads_and_no_lora():
     with pytest.raises(StartError, match="the probe runs without LoRA"):
         start(OMNI, config(profiled, lora_config=plain))
     start(OMNI, config({"ratio": 0.6}, lora_config=plain))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("parallel_config__data_parallel_size", 2), ("parallel_config__enable_expert_parallel", True)],
+)
+def test_a_probe_runs_in_one_process(path, value):
+    with pytest.raises(StartError, match="experts wait for all processes"):
+        start(OMNI, config({"ratio": 0.6, "profile": "tiny-omni"}, **{path: value}))
+    start(OMNI, config({"ratio": 0.6}, **{path: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("audio_end_token_id", None, "names no end of audio"),
+        ("audio_start_token_id", None, "names no begin of audio"),
+        ("audio_end_token_id", 8, "the same id twice: placeholder 7, begin 8, end 8"),
+        ("audio_start_token_id", 7, "the same id twice: placeholder 7, begin 7, end 9"),
+    ],
+)
+def test_markers_that_would_count_as_text_are_refused(name, value, message):
+    given = {f"model_config__hf_config__{name}": value}
+    with pytest.raises(StartError, match=f"{message}.*; name it in --hf-overrides"):
+        start(ASR, config({"ratio": 0.6, "profile": "tiny-omni"}, **given))
+    start(ASR, config({"ratio": 0.6}, **given))  # nothing reads text
+
+
+def test_a_configuration_that_is_changed_is_settled_again():
+    given = config({"ratio": 0.6})
+    start(OMNI, given)
+    start(OMNI, given)
+    given.parallel_config.pipeline_parallel_size = 2
+    with pytest.raises(StartError, match="pipeline"):
+        start(OMNI, given)
 
 
 def test_every_problem_is_named_at_once():

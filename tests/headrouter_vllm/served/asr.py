@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from ...calibrate.tiny_checkpoints import make_tokenizer
 from ...calibrate.tiny_kits import KITS
 
 HEADS = 4
-_ENCODER = {
+ENCODER = {
     "num_mel_bins": 128,
     "d_model": 64,
     "encoder_layers": 2,
@@ -20,7 +21,7 @@ _ENCODER = {
     "output_dim": 128,
     "downsample_hidden_size": 16,
 }
-_DECODER = {
+DECODER = {
     "hidden_size": 128,
     "intermediate_size": 96,
     "num_hidden_layers": 4,
@@ -42,26 +43,36 @@ _DECODER = {
 }
 
 
+@torch.no_grad()
+def sharpen(decoder: torch.nn.Module) -> None:
+    """Make a random decoder such that what is attended to, and from where, counts."""
+    for name, weight in decoder.named_parameters():
+        if "_proj.weight" in name:
+            weight *= 6
+
+
 def write(folder: Path) -> Path:
     """Write the checkpoint and return its folder."""
-    kit = KITS["qwen3_asr"]
+    # tokens as the released ones are written: some of vLLM's endpoints write them themselves
+    plain = KITS["qwen3_asr"]
+    names = {"audio": "<|audio_pad|>", "begin": "<|audio_start|>", "end": "<|audio_end|>"}
+    template = plain.template
+    for name, token in names.items():
+        template = template.replace(getattr(plain, name), token)
+    kit = replace(plain, **names)
     tokenizer = make_tokenizer(kit)
     pad, begin, end = tokenizer.convert_tokens_to_ids([kit.audio, kit.begin, kit.end])
     config = tf.Qwen3ASRConfig(
-        audio_config=_ENCODER,
-        text_config={**_DECODER, "vocab_size": max(tokenizer.get_vocab().values()) + 1},
+        audio_config=ENCODER,
+        text_config={**DECODER, "vocab_size": max(tokenizer.get_vocab().values()) + 1},
         audio_token_id=pad,
         audio_start_token_id=begin,
         audio_end_token_id=end,
     )
     torch.manual_seed(0)
     model = tf.Qwen3ASRForConditionalGeneration(config).float()
-    with torch.no_grad():  # so that what is attended to, and from where, counts
-        for name, weight in model.named_parameters():
-            if "language_model" in name and "_proj.weight" in name:
-                weight *= 6
+    sharpen(model.model.language_model)
     model.save_pretrained(folder)
     extractor = tf.Qwen3ASRFeatureExtractor(feature_size=128)
-    template = kit.template
     tf.Qwen3ASRProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
     return folder

@@ -24,6 +24,8 @@ import torch
 from benchmarks.serving import checkpoint as wide
 from headrouter_core import AdaptiveSegments, Frame, HeadRouter, Segments, load_profile
 
+from . import results
+
 #: Of tiny-omni, whose weights are not those of the wide copy to the bit: it is forced on it.
 PROFILE = "tiny-omni"
 
@@ -75,15 +77,16 @@ def engine(checkpoint):
 @pytest.fixture
 def kept(monkeypatch):
     """Return a list to which the indices of kept tokens go, of one audio after the other."""
-    from headrouter_vllm import channels
+    from headrouter_vllm import choosing
 
-    seen, plain = [], channels.with_indices
+    seen, plain = [], choosing.chosen
 
-    def noting(states: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    def noting(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        indices, states = plain(*given)
         seen.append(indices.tolist())
-        return plain(states, indices)
+        return indices, states
 
-    monkeypatch.setattr(channels, "with_indices", noting)
+    monkeypatch.setattr(choosing, "chosen", noting)
     return seen
 
 
@@ -97,22 +100,17 @@ def selector(method: str, **settings: Any) -> tuple[Any, int]:
 
 
 @pytest.fixture(scope="session")
-def _table():
-    rows: list[str] = []
-    yield rows
-    if rows:
-        print(
-            "\n| method | ratio | prompts | largest difference of log-probabilities |",
-            *rows,
-            sep="\n",
-        )
+def _table(request):
+    table = results.Table()
+    yield table
+    if not table.rows:
+        return
+    print(f"\n{table}")
+    if (path := request.config.getoption("record_vllm")) is not None:
+        table.write(path)
 
 
 @pytest.fixture
 def record(_table):
     """Return what notes a line of the table that is printed at the end (``pytest -s``)."""
-
-    def note(method: str, ratio: float, prompts: int, worst: float) -> None:
-        _table.append(f"| {method} | {ratio} | {prompts} | {worst:.1e} |")
-
-    return note
+    return _table.note

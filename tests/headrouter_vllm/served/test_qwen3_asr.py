@@ -5,25 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from headrouter_core import (
-    AdaptiveSegments,
-    Frame,
-    HeadRouter,
-    Segments,
-    families,
-    load_profile,
-    prune_inputs,
-)
+from headrouter_core import Frame, prune_inputs
 
-from ...headrouter_core.bundles import make_profile
 from . import asr
 from .conftest import make_engine
-from .prompts import RATE, sound
+from .sides import CLOSE, METHODS, Sides, profiled
 
-CLOSE = 1e-4
 PROMPT = (
-    "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|begin|><|pad|><|end_of_audio|>what is said"
-    "<|im_end|>\n<|im_start|>assistant\n"
+    "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|><|audio_end|>"
+    "what is said<|im_end|>\n<|im_start|>assistant\n"
 )
 
 
@@ -41,72 +31,38 @@ def reference(folder):
 
 
 @pytest.fixture(scope="module")
-def profile(reference, tmp_path_factory):
-    """Return a profile of this very model: nothing is forced."""
-    path = tmp_path_factory.mktemp("profile") / "asr.safetensors"
-    make_profile(model=families.model_info(reference, 2)).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def processor(folder):
+def _sides(folder, reference, tmp_path_factory):
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def engine(folder, profile):
-    return make_engine(
+    profile = profiled(reference, tmp_path_factory.mktemp("profile"))
+    engine = make_engine(
         folder,
         {"profile": str(profile)},
         max_model_len=1024,
         limit_mm_per_prompt={"audio": 1},
         max_num_batched_tokens=64,  # in chunks, too
     )
+    return Sides(engine, reference, AutoProcessor.from_pretrained(folder), profile, lone=PROMPT)
 
 
-@pytest.mark.parametrize("ratio", [0, 0.6, 0.9])
-@pytest.mark.parametrize("kind", [Frame, Segments, HeadRouter, AdaptiveSegments])
-@torch.no_grad()
-def test_pruned_it_is_prune_inputs(
-    engine, reference, processor, profile, kept, kind, ratio, record
-):
-    from vllm import SamplingParams
+@pytest.fixture
+def sides(_sides, kept):
+    _sides.kept = kept
+    return _sides
 
-    asked = SamplingParams(temperature=0, max_tokens=4, logprobs=5)
-    reads = kind in (HeadRouter, AdaptiveSegments)
-    selector = kind(load_profile(profile)) if reads else kind()
-    worst = 0.0
-    for seconds in (12, 5.3):
-        kept.clear()
-        audio = sound(0, seconds)
-        settings = {"ratio": ratio, "method": selector.name}
-        given = {
-            "prompt": PROMPT,
-            "multi_modal_data": {"audio": (audio, RATE)},
-            "mm_processor_kwargs": {"headrouter": settings},
-        }
-        (output,) = engine.generate([given], asked, use_tqdm=False)
-        inputs = processor(text=PROMPT, audio=audio, sampling_rate=RATE, return_tensors="pt")
-        layer = 2 if reads else 0
-        pruned = prune_inputs(reference, dict(inputs), selector, ratio, layer, per_audio=True)
-        logprobs = reference(**pruned).logits[0, -1].log_softmax(-1)
-        assert len(output.prompt_token_ids) == pruned["inputs_embeds"].shape[1]
-        assert kept == [pruned.trace[0].kept.tolist()]
-        first = output.outputs[0].logprobs[0]
-        worst = max(
-            worst, *(abs(logprobs[token].item() - told.logprob) for token, told in first.items())
-        )
-    record(f"qwen3_asr: {selector.name}", ratio, 2, worst)
+
+@pytest.mark.parametrize("ratio", [0, 0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("method", METHODS)
+def test_pruned_it_is_prune_inputs(sides, method, ratio, record):
+    worst = max(sides.differ(PROMPT, [seconds], method, ratio) for seconds in (12, 5.3))
+    record("qwen3_asr", method, ratio, 2, worst)
     assert worst < CLOSE
 
 
 @torch.no_grad()
-def test_positions_are_seen_to_count(reference, processor):
+def test_positions_are_seen_to_count(sides, reference):
     """Renumbered positions, which vLLM would give by itself, are further off than is allowed."""
-    inputs = processor(text=PROMPT, audio=sound(0, 12), sampling_rate=RATE, return_tensors="pt")
-    pruned = prune_inputs(reference, dict(inputs), Frame(), 0.9)
+    pruned = prune_inputs(reference, sides.inputs(PROMPT, [12]), Frame(), 0.9)
     anew = {**pruned, "position_ids": torch.arange(pruned["inputs_embeds"].shape[1])[None]}
     one, two = (reference(**given).logits[0, -1].log_softmax(-1) for given in (pruned, anew))
     assert (one - two).abs().max() > 100 * CLOSE

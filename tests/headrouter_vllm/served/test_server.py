@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -108,6 +109,36 @@ def test_streaming_says_the_same(address):
     )
     assert text == whole["choices"][0]["message"]["content"]
     assert parts[-1]["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"]
+
+
+def test_clients_at_once_and_clients_that_leave(address):
+    """Each gets what it would get alone, whoever asks beside it or hangs up."""
+    audio = [serving.inline(sound(0, 7))]
+    settings = [
+        {"ratio": 0},
+        {"ratio": 0.6},
+        {"ratio": 0.99},
+        {"ratio": 0.6, "method": "segments"},
+        {"ratio": 0.6, "method": "headrouter"},
+    ]
+    bodies = [serving.question(audio, WHICH, **asked(**given)) for given in settings]
+    bodies.append(serving.question([serving.inline(sound(0, 0.1))], WHICH, **asked(ratio=0.99)))
+    alone = [serving.post(address, body) for body in bodies]
+    for body in bodies:
+        streamed = {**body, "stream": True, "max_tokens": 200, "ignore_eos": True}
+        request = urllib.request.Request(
+            f"{address}/v1/chat/completions",
+            json.dumps(streamed).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            answer.readline()
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        together = list(pool.map(partial(serving.post, address), bodies))
+    for (status, one), (_, two) in zip(alone, together, strict=True):
+        assert status == 200
+        assert one["choices"][0]["message"]["content"] == two["choices"][0]["message"]["content"]
+        assert one["usage"]["prompt_tokens"] == two["usage"]["prompt_tokens"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""AudioFlamingo3 in vLLM, with renumbered positions, on a tiny random model."""
+
+from __future__ import annotations
+
+import pytest
+
+from .renumbered import both
+from .sides import BY_CONTENT, CLOSE
+
+AUDIO = "<|pad|>"
+
+
+def written(parts: str) -> str:
+    return f"<|im_start|>user\n{parts}what is said<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.fixture(scope="module")
+def _sides(tmp_path_factory):
+    from transformers import AudioFlamingo3ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("audioflamingo3")
+    return both("audioflamingo3", AudioFlamingo3ForConditionalGeneration, folder, written(AUDIO), 1)
+
+
+@pytest.fixture
+def sides(_sides, kept):
+    _sides.kept = kept
+    return _sides
+
+
+@pytest.mark.parametrize("ratio", [0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("method", BY_CONTENT)
+def test_pruned_it_is_prune_inputs_numbered_anew(sides, method, ratio, record):
+    asked = [(AUDIO, [12]), (AUDIO, [5.3])]
+    worst = max(sides.differ(written(text), seconds, method, ratio) for text, seconds in asked)
+    record("audioflamingo3", method, ratio, len(asked), worst)
+    assert worst < CLOSE
