@@ -12,6 +12,7 @@ from typing import Any
 
 from calibrate.evaluation.comparing.results import Results, read
 from calibrate.evaluation.comparing.summary import FRAME, summarise
+from calibrate.evaluation.showing.wording import LEVEL
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 #: Length of the scenes -> the folder that ``headrouter evaluate`` wrote.
@@ -83,6 +84,12 @@ def facts(found: dict[str, Found]) -> str:
         if row["method"] == OURS
     )
     judged = sum(verdicts[verdict] for verdict in _VERDICTS)
+    holding = Counter(
+        row["against_frame"]["verdict"]
+        for length in FOLDERS
+        for row in found[length]["scores"]
+        if row["method"] == OURS and (row["against_frame"]["p_holm"] or 0) <= LEVEL
+    )
     return "\n".join(
         [
             f"- The next token's distribution under `{OURS}` diverges from the unpruned model's"
@@ -90,7 +97,8 @@ def facts(found: dict[str, Found]) -> str:
             f" over {len(nearest)} settings of length and ratio (mean over tasks).",
             f"- Of {judged} comparisons of `{OURS}` with `{FRAME}` (task, length, ratio) that get a"
             f" verdict: {verdicts['better']} above, {verdicts['tie']} ties, {verdicts['worse']}"
-            " below.",
+            " below. With Holm's correction for all such comparisons of a length:"
+            f" {holding['better']} above, {holding['worse']} below.",
         ]
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import transformers
 
-from calibrate.estimation.choosing.fitting import bootstrap_interval
+from calibrate.estimation.choosing.intervals import mean_interval
 from calibrate.models.named import Loaded, load
 from headrouter_core.basics.writing import write
 from tiny_omni import MODEL_DIR
@@ -59,12 +59,13 @@ def measure(
     wanted = [question.answer for _, question, _ in given]
     clusters = [cluster for _, _, cluster in given]
     right = np.array([a == w for a, w in zip(answers, wanted, strict=True)], float)
-    low, high = bootstrap_interval(right, clusters, np.random.default_rng(0))
+    backgrounds = [scene.behind(cluster) for scene, _, cluster in given]
+    found = mean_interval(right, clusters, backgrounds)
     row: dict[str, Any] = {
         "questions": count,
         "clusters": len(set(clusters)),
         "accuracy": round(float(right.mean()), 4),
-        "interval": [round(low, 4), round(high, 4)],
+        "interval": [round(found.low, 4), round(found.high, 4)],
         "chance": round(TASKS[task].chance, 4),
     }
     if task == "digits":

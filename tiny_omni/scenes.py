@@ -64,6 +64,10 @@ class Scene:
         """The scene's item of this kind, if there is one."""
         return next((item for item in self.items if item.kind == kind), None)
 
+    def behind(self, cluster: str) -> str:
+        """The recording under the scene; empty where it is ``cluster``, or there is none."""
+        return "" if self.bed is None or self.bed.source == cluster else self.bed.source
+
     @property
     def seconds(self) -> float:
         """Length in seconds."""

@@ -13,7 +13,7 @@ import torch
 
 from calibrate.estimation.ablation import BOTH_KINDS
 from calibrate.estimation.choosing.choices import Choices, Fitted
-from calibrate.estimation.choosing.fitting import bootstrap_interval
+from calibrate.estimation.choosing.intervals import mean_interval
 from calibrate.estimation.choosing.material import Material, spreads_of
 from calibrate.estimation.samples.known import heard
 from calibrate.estimation.samples.manifests import GROUPS
@@ -152,13 +152,14 @@ def bundle(
 def intervals(
     material: Material, fitted: Fitted, spreads: np.ndarray, seed: int
 ) -> dict[str, list[float]]:
-    """95 % bootstrap intervals of the two fitted centers, over clusters; none without groups."""
+    """95 % intervals of the two fitted centers, over clusters; none without groups."""
     found = {}
     for group in GROUPS if material.grouped else ():
         inside = [i for i, bench in enumerate(material.benches) if bench.sample.group == group]
         clusters = [material.benches[i].sample.cluster for i in inside]
-        rng = np.random.default_rng(seed)
-        found[f"centers.{group}"] = list(bootstrap_interval(spreads[inside], clusters, rng))
+        backgrounds = [material.benches[i].sample.background for i in inside]
+        at = mean_interval(spreads[inside], clusters, backgrounds, seed)
+        found[f"centers.{group}"] = [at.low, at.high]
     return found
 
 

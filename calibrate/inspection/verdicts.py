@@ -46,8 +46,14 @@ def carried(compared: Mapping[str, Any]) -> str | None:
         f"{compared['carried_by']} speakers or clips carry it; {items['task']}"
         f" {items['task_share']:.0%} of it, its 5 largest items {items['largest']:.0%};"
         f" {items['better']} better, {items['worse']} worse; exact answers +{answers['won']}"
-        f" -{answers['lost']} (p {answers['p']:.2f})" + _second(compared)
+        f" -{answers['lost']} (p {answers['p']:.2f})" + _second(compared) + _holm(compared)
     )
+
+
+def _holm(compared: Mapping[str, Any]) -> str:
+    if "p_holm" not in compared:
+        return ""
+    return f"; p {compared['p']:.3f}, of all at once (Holm) {compared['p_holm']:.3f}"
 
 
 def _second(compared: Mapping[str, Any]) -> str:

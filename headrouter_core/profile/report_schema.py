@@ -87,6 +87,8 @@ def _check_routing(routing: Mapping[str, Any]) -> None:
 
 def _check_basis(name: str, found: Mapping[str, Any]) -> None:
     """What a comparison rests on, where it says so."""
+    if "p_holm" in found:
+        check_numbers(name, found, ("p", "p_holm"))
     if "items" in found:
         check_numbers(name, found, ("carried_by",))
         numbers = ("better", "worse", "largest", "task_share")

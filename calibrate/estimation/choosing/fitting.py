@@ -135,18 +135,3 @@ def one_standard_error(
         if mean <= error:
             return column
     return best
-
-
-def bootstrap_interval(
-    values: np.ndarray, clusters: list[str], rng: np.random.Generator, repeats: int = 2000
-) -> tuple[float, float]:
-    """95 % interval of the mean of ``values`` [S]: percentile bootstrap over whole clusters."""
-    names = sorted(set(clusters))
-    index = {name: position for position, name in enumerate(names)}
-    owner = np.array([index[name] for name in clusters])
-    sums = np.bincount(owner, weights=values, minlength=len(names))
-    counts = np.bincount(owner, minlength=len(names)).astype(float)
-    draws = rng.integers(0, len(names), size=(repeats, len(names)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

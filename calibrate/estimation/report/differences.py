@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calibrate.estimation.choosing.fitting import bootstrap_interval
+from calibrate.estimation.choosing.intervals import Interval, holm, mean_interval
 from calibrate.inspection.worth import TELLING
 
 #: A difference is carried by the fewest clusters, largest first, that make up this share of it.
@@ -24,18 +24,21 @@ def difference(
     seed: int,
     right: tuple[np.ndarray, np.ndarray],
     bounded: np.ndarray,
+    backgrounds: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Describe losses [S] of a method minus those of its rival, paired by sample.
 
-    The 95 % interval is a bootstrap over clusters; where it contains 0 the verdict is a tie. Where
-    it does not, but fewer than :data:`TELLING` speakers or clips carry the difference, the verdict
-    is withheld. ``items`` counts the samples on which the method is better and worse, and says what
-    share of all absolute differences the five largest are; ``task`` names the task with the largest
-    share. ``answers`` holds McNemar's exact test of ``right``, the exact answers of both [S]: only
+    The 95 % interval is over clusters, and over background clips where there are any. Where it
+    contains 0 the verdict is a tie; ``p`` is for this difference alone, see :func:`corrected`.
+    Where it does not, but fewer than :data:`TELLING` speakers or clips carry the difference, the
+    verdict is withheld. ``items`` counts the samples on which the method is better and worse, and
+    says what share of all absolute differences the five largest are; ``task`` names the task with
+    the largest share. ``answers`` holds McNemar's exact test of ``right``, the exact answers of both [S]: only
     samples that one of them alone answers tell them apart. ``divergence`` is the same difference
     [S] in a bounded loss, in which a few samples cannot decide alone.
     """
-    described = _described(values, clusters, seed)
+    found = mean_interval(values, clusters, backgrounds, seed)
+    described = _described(values, found)
     low, high = described["low"], described["high"]
     carriers = carried_by(values, clusters)
     verdict = "better" if high < 0 else "worse" if low > 0 else "tie"
@@ -44,24 +47,25 @@ def difference(
     return {
         **described,
         "verdict": verdict,
+        "p": rounded(found.p),
         "carried_by": carriers,
         "items": _items(values, tasks),
         "answers": mcnemar(*right),
-        "divergence": _described(bounded, clusters, seed),
+        "divergence": _described(bounded, mean_interval(bounded, clusters, backgrounds, seed)),
     }
 
 
-def _described(values: np.ndarray, clusters: Sequence[str], seed: int) -> dict[str, float]:
-    low, high = _interval(values, clusters, seed)
-    return {
-        "difference": rounded(float(values.mean())),
-        "low": rounded(low),
-        "high": rounded(high),
-    }
+def corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return differences with ``p_holm``: ``p`` for all of them being looked at at once."""
+    return [
+        {**row, "p_holm": rounded(p)}
+        for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True)
+    ]
 
 
-def _interval(values: np.ndarray, clusters: Sequence[str], seed: int) -> tuple[float, float]:
-    return bootstrap_interval(values, list(clusters), np.random.default_rng(seed))
+def _described(values: np.ndarray, found: Interval) -> dict[str, float]:
+    mean = rounded(float(values.mean()))
+    return {"difference": mean, "low": rounded(found.low), "high": rounded(found.high)}
 
 
 def carried_by(values: np.ndarray, clusters: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from calibrate.estimation.bench import Bench, Outcome, kept_by_frame
 from calibrate.estimation.choosing.choices import Fitted
 from calibrate.estimation.replay.holding import Record
-from calibrate.estimation.report.differences import difference, rounded
+from calibrate.estimation.report.differences import corrected, difference, rounded
 from calibrate.estimation.samples.sample import Sample
 from calibrate.inspection.verdicts import METHODS
 
@@ -83,6 +83,7 @@ def report(
     tokens, is the second loss, see :func:`.replay.layers.answer_divergence`.
     """
     clusters = [sample.cluster for sample in samples]
+    backgrounds = [sample.background for sample in samples]
     tasks = [sample.task for sample in samples]
     nll = np.array([[[o.nll for o in row] for row in seen.methods] for seen in observed])
     right = np.array([[[o.right for o in row] for row in seen.methods] for seen in observed])
@@ -107,6 +108,7 @@ def report(
                         seed,
                         right=(right[:, i, place(method)], right[:, i, place(rival)]),
                         bounded=apart[:, i, place(method)] - apart[:, i, place(rival)],
+                        backgrounds=backgrounds,
                     ),
                 }
                 for method, rival in COMPARISONS
@@ -118,14 +120,19 @@ def report(
                 seed,
                 right=(right[:, i, 0], whole_right),
                 bounded=apart[:, i, 0],
+                backgrounds=backgrounds,
             ),
         }
 
+    entries = [entry(i) for i in range(len(ratios))]
+    compared = corrected([row for found in entries for row in found["comparisons"]])
+    for number, found in enumerate(entries):
+        found["comparisons"] = compared[number * len(COMPARISONS) : (number + 1) * len(COMPARISONS)]
     return {
         "samples": len(samples),
         "clusters": len(set(clusters)),
         "unpruned": {"nll": _mean(whole), "accuracy": _mean(whole_right)},
-        "ratios": {f"{ratio:g}": entry(i) for i, ratio in enumerate(ratios)},
+        "ratios": {f"{ratio:g}": found for ratio, found in zip(ratios, entries, strict=True)},
         "by_task": _by_task(tasks, whole_right, nll, right, ratios),
     }
 

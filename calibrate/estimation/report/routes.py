@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from calibrate.estimation.choosing.choices import Choices, Fitted
 from calibrate.estimation.choosing.fitting import BANDWIDTH_FACTORS, fit_rule
 from calibrate.estimation.choosing.material import Material
-from calibrate.estimation.report.differences import difference, rounded
+from calibrate.estimation.report.differences import corrected, difference, rounded
 from calibrate.estimation.report.heldout import Observed
 from calibrate.estimation.samples.sample import Sample
 
@@ -57,22 +57,25 @@ def routing_report(
     return {
         "route": fitted.route,
         **{_NAMES.get(route, route): rounded(float(loss[route].mean())) for route in names},
-        "comparisons": [
-            {
-                "method": _NAMES.get(route, route),
-                "rival": _RIVAL,
-                **difference(
-                    (loss[route] - loss[_RIVAL]).mean(axis=1),
-                    clusters,
-                    tasks,
-                    seed,
-                    # of the highest ratio, where methods differ most
-                    right=(right[route][:, -1], right[_RIVAL][:, -1]),
-                    bounded=(apart[route] - apart[_RIVAL]).mean(axis=1),
-                ),
-            }
-            for route in _AGAINST
-        ],
+        "comparisons": corrected(
+            [
+                {
+                    "method": _NAMES.get(route, route),
+                    "rival": _RIVAL,
+                    **difference(
+                        (loss[route] - loss[_RIVAL]).mean(axis=1),
+                        clusters,
+                        tasks,
+                        seed,
+                        # of the highest ratio, where methods differ most
+                        right=(right[route][:, -1], right[_RIVAL][:, -1]),
+                        bounded=(apart[route] - apart[_RIVAL]).mean(axis=1),
+                        backgrounds=[sample.background for sample in samples],
+                    ),
+                }
+                for route in _AGAINST
+            ]
+        ),
         "auc": rounded(auc(spreads if other > semantic else -spreads, acoustic)),
         "auc_selectivity": rounded(auc(scores, acoustic)),
         "unseen_task": {

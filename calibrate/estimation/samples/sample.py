@@ -50,6 +50,8 @@ class Sample:
     """File and line of a manifest, for messages."""
     system: str | None = None
     """Replaces the chat template's own system prompt."""
+    background: str = ""
+    """The clip behind it, where several samples share one; empty where that is its cluster."""
 
     @property
     def held_out(self) -> bool:
@@ -90,6 +92,7 @@ def shipped_samples(
                     cluster=cluster,
                     fold=fold,
                     read=lambda samples=scene.samples, **_: samples,
+                    background=scene.behind(cluster),
                 )
             )
     return samples

@@ -122,6 +122,7 @@ def record(
         "group": item.group,
         "kind": item.kind,
         "cluster": item.cluster,
+        "background": item.background,
         "prompt": _digest(f"{item.system}\0{item.prompt}".encode()),
         "reference": item.reference,
         "labels": list(item.labels),

@@ -230,7 +230,8 @@ def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256()
     for item in dataset.items:
         row = (
-            *(item.id, item.task, item.group, item.kind, item.cluster, item.system, item.prompt),
+            *(item.id, item.task, item.group, item.kind, item.cluster, item.background),
+            *(item.system, item.prompt),
             *(item.reference, item.choices, item.labels, item.max_new_tokens),
         )
         digest.update(json.dumps(row, ensure_ascii=False).encode())

@@ -3,18 +3,20 @@
 A resample draws whole clusters (source clips, speakers) with replacement and computes every metric
 of every system anew from the counts of what was drawn. All systems see the same draws, so that
 differences are paired, and so do all tasks that share a cluster. Tasks that share none, directly or
-through others, are drawn apart, each set of them with as many clusters as it has. (Smooth weights
-instead of whole draws would never give a cluster weight 0, and so call certain what one cluster
-makes alone.)
+through others, are drawn apart, each set of them with as many clusters as it has. Background clips
+are drawn too, and a sample weighs the product; see :mod:`calibrate.estimation.choosing.intervals`.
+(Smooth weights instead of whole draws would never give a cluster weight 0, and so call certain what
+one cluster makes alone.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from calibrate.estimation.choosing.intervals import interval, numbered
 from calibrate.evaluation.scoring.clusters import components
 from calibrate.evaluation.scoring.metrics import HEADLINES, Answers, Headline
 from calibrate.evaluation.scoring.systems import VANILLA, System
@@ -38,6 +40,8 @@ class TaskAnswers:
     """Source clip or speaker of each item."""
     answers: Mapping[System, Answers]
     """Each system's parsed answers, one an item and in the same order, ``None`` unparsed."""
+    backgrounds: Sequence[str] = ()
+    """The clip behind each item; empty where it has none, or none but its cluster."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Estimate:
     value: float
     low: float
     high: float
+    p: float = field(default=np.nan, compare=False)
+    """Of a difference: how likely one so far from 0 is by chance."""
 
     @property
     def verdict(self) -> str:
@@ -57,6 +63,20 @@ class Estimate:
         """For JSON: six decimals, ``None`` for NaN."""
         named = {"value": self.value, "low": self.low, "high": self.high}
         return {name: None if np.isnan(v) else round(v, 6) for name, v in named.items()}
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A metric as measured, of every resample, and without each cluster."""
+
+    all: np.ndarray
+    """[1 + B]: as measured, then of each resample; NaN where that drew nothing of the task."""
+    without: Mapping[int, np.ndarray]
+    """Number of a factor -> the metric without each of its clusters [C]."""
+
+    def __sub__(self, other: _Numbers) -> _Numbers:
+        without = {name: row - other.without[name] for name, row in self.without.items()}
+        return _Numbers(self.all - other.all, without)
 
 
 class Comparison:
@@ -87,15 +107,24 @@ class Comparison:
         self.numbers = np.empty((len(tasks), len(self.systems), 1 + resamples))
         """[T, S, 1 + B]: what was measured, then the same of each resample; NaN where a resample
         drew nothing of the task."""
-        for index, weights, clusters in _drawn(tasks, resamples, seed):
-            headline = headlines[tasks[index].kind]
-            for column, answers in enumerate(tasks[index].answers.values()):
-                counts = headline.counts(tasks[index].references, answers)
-                sums = np.zeros((weights.shape[1], *counts.shape[1:]))
-                np.add.at(sums, clusters, counts)
-                drawn = weights @ sums.reshape(len(sums), -1)
-                self.numbers[index, column] = headline.value(drawn.reshape(-1, *sums.shape[1:]))
-            if len(np.unique(clusters)) < 2:
+        factors = _factors(tasks)
+        drawn = _drawn(factors, resamples, seed)
+        self._without = [np.empty((*self.numbers.shape[:2], factor.count)) for factor in factors]
+        """Of each factor [T, S, C]: the metrics without each cluster."""
+        self._inside = [factor.inside for factor in factors]
+        for index, task in enumerate(tasks):
+            headline = headlines[task.kind]
+            taken = np.ones((1 + resamples, len(task.references)))
+            for factor, rows in zip(factors, drawn, strict=True):
+                owner = factor.owners[index]
+                taken[1:, owner >= 0] *= rows[:, owner[owner >= 0]]
+            for column, answers in enumerate(task.answers.values()):
+                counts = headline.counts(task.references, answers)
+                sums = taken @ counts.reshape(len(counts), -1)
+                self.numbers[index, column] = headline.value(sums.reshape(-1, *counts.shape[1:]))
+                for factor, rows in zip(factors, self._without, strict=True):
+                    rows[index, column] = factor.without(index, counts, headline)
+            if self._clusters[task.task] < 2:
                 self.numbers[index, :, 1:] = np.nan  # one cluster tells nothing of others
 
     def tells(self, task: str | None) -> bool:
@@ -103,8 +132,16 @@ class Comparison:
         return task is None or self._clusters[task] >= TELLING
 
     def score(self, task: str, system: System) -> Estimate:
-        """The headline metric of a task; 1 is perfect."""
-        return _estimate(self._of(task, system))
+        """The headline metric of a task; 1 is perfect, and no interval goes beyond.
+
+        Nor below 0, which only word accuracy does.
+        """
+        numbers = self._of(task, system)
+        found = _estimate(numbers)
+        if np.isnan(found.low):
+            return found
+        least = min(0.0, float(np.nanmin(numbers.all)))
+        return replace(found, low=max(found.low, least), high=min(found.high, 1.0))
 
     def average(self, system: System) -> Estimate:
         """The mean over tasks, in percent of vanilla's mean over the same tasks.
@@ -123,12 +160,20 @@ class Comparison:
             return _estimate(self._percent(system) - self._percent(rival))
         return _estimate(self._of(task, system) - self._of(task, rival))
 
-    def _of(self, task: str, system: System) -> np.ndarray:
-        found: np.ndarray = self.numbers[self.tasks.index(task), self.systems.index(system)]
-        return found
+    def _of(self, task: str, system: System) -> _Numbers:
+        place = self.tasks.index(task), self.systems.index(system)
+        without = {
+            number: rows[place][inside[place[0]]]
+            for number, (rows, inside) in enumerate(zip(self._without, self._inside, strict=True))
+        }
+        return _Numbers(self.numbers[place], without)
 
-    def _percent(self, system: System) -> np.ndarray:
-        mean = self.numbers.mean(axis=0)
+    def _percent(self, system: System) -> _Numbers:
+        without = {n: self._share(rows, system) for n, rows in enumerate(self._without)}
+        return _Numbers(self._share(self.numbers, system), without)
+
+    def _share(self, numbers: np.ndarray, system: System) -> np.ndarray:
+        mean = numbers.mean(axis=0)
         vanilla = mean[self.systems.index(VANILLA)]
         percent: np.ndarray = np.full_like(vanilla, np.nan)
         np.divide(100 * mean[self.systems.index(system)], vanilla, out=percent, where=vanilla > 0)
@@ -146,38 +191,70 @@ def _check(tasks: Sequence[TaskAnswers], headlines: Mapping[str, Headline]) -> N
             raise ValueError(f"{task.task}: {task.kind} answers have no metric here")
         if list(task.answers) != systems:
             raise ValueError(f"{task.task} has the systems {list(task.answers)}, not {systems}")
-        lengths = {len(answers) for answers in task.answers.values()}
-        if lengths | {len(task.clusters)} != {len(task.references)} or not task.references:
+        lengths = {len(answers) for answers in task.answers.values()} | {len(task.clusters)}
+        lengths |= {len(task.backgrounds)} if task.backgrounds else set()
+        if lengths != {len(task.references)} or not task.references:
             raise ValueError(f"{task.task}: references, clusters and answers differ in number")
 
 
-def _drawn(
-    tasks: Sequence[TaskAnswers], resamples: int, seed: int
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Draw clusters for each set of tasks that hang together.
+@dataclass(frozen=True)
+class _Factor:
+    """One way in which samples hang together."""
 
-    Yields:
-        The number of a task; how often each cluster of its set is taken, float [1 + B, C], once
-        for what was measured, then as drawn; and the cluster of each sample, int [n].
-    """
-    rng = np.random.default_rng(seed)
+    owners: list[np.ndarray]
+    """Of each task, the cluster of each sample, int [n]; -1 where it has none."""
+    count: int
+
+    @property
+    def inside(self) -> list[np.ndarray]:
+        """Of each task, which clusters it has, bool [C]."""
+        return [np.isin(np.arange(self.count), owner) for owner in self.owners]
+
+    def without(self, task: int, counts: np.ndarray, headline: Headline) -> np.ndarray:
+        """A task's metric without each cluster [C]; that of all where nothing would be left."""
+        owner = self.owners[task]
+        sums = np.zeros((self.count, *counts.shape[1:]))
+        np.add.at(sums, owner[owner >= 0], counts[owner >= 0])
+        whole = counts.sum(axis=0)
+        found = headline.value(whole - sums)
+        return np.where(np.isnan(found), headline.value(whole[None]), found)
+
+
+def _factors(tasks: Sequence[TaskAnswers]) -> list[_Factor]:
+    """The clusters of each set of tasks that hang together, then the background clips of all."""
     component = components([set(task.clusters) for task in tasks])
+    factors = []
     for number in dict.fromkeys(component.tolist()):
-        together = np.flatnonzero(component == number).tolist()
-        names = sorted({name for index in together for name in tasks[index].clusters})
-        position = {name: place for place, name in enumerate(names)}
-        equal = np.full(len(names), 1 / len(names))
-        drawn = rng.multinomial(len(names), equal, size=resamples)
-        weights = np.vstack([np.ones(len(names)), drawn])
-        for index in together:
-            yield index, weights, np.array([position[name] for name in tasks[index].clusters])
+        rows = [
+            task.clusters if component[index] == number else [""] * len(task.clusters)
+            for index, task in enumerate(tasks)
+        ]
+        factors.append(_factor(rows))
+    behind = [task.backgrounds or [""] * len(task.clusters) for task in tasks]
+    return [*factors, _factor(behind)] if any(map(any, behind)) else factors
 
 
-def _estimate(numbers: np.ndarray) -> Estimate:
-    """A value [0] with the percentile interval over the resamples [1:] that define it."""
-    value, draws = float(numbers[0]), numbers[1:]
+def _factor(rows: Sequence[Sequence[str]]) -> _Factor:
+    owner = numbered([name for row in rows for name in row])
+    edges = np.cumsum([len(row) for row in rows])[:-1]
+    return _Factor(np.split(owner, edges), int(owner.max()) + 1)
+
+
+def _drawn(factors: Sequence[_Factor], resamples: int, seed: int) -> list[np.ndarray]:
+    """How often each cluster of each factor is taken, [B, C]."""
+    rng = np.random.default_rng(seed)
+    return [
+        rng.multinomial(factor.count, np.full(factor.count, 1 / factor.count), size=resamples)
+        for factor in factors
+    ]
+
+
+def _estimate(numbers: _Numbers) -> Estimate:
+    """A value with its interval over the resamples that define it."""
+    value, draws = float(numbers.all[0]), numbers.all[1:]
     defined = draws[~np.isnan(draws)]
     if len(defined) < _DEFINED * len(draws) or np.isnan(value):
         return Estimate(value, np.nan, np.nan)
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+    without = [row[~np.isnan(row)] for row in numbers.without.values()]
+    found = interval(value, defined, without)
+    return Estimate(value, found.low, found.high, found.p)

@@ -52,6 +52,7 @@ class Part:
             [r["reference"] for r in self.records],
             [r["cluster"] for r in self.records],
             {system: self.column("parsed", index) for index, system in enumerate(systems)},
+            [r["background"] for r in self.records],
         )
 
 

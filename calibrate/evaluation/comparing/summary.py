@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from calibrate.estimation.choosing.intervals import holm
 from calibrate.evaluation.asking.records import COLUMNS
 from calibrate.evaluation.comparing.comparison import Comparison
 from calibrate.evaluation.comparing.parts import Part, Record, parts_of
@@ -37,7 +38,9 @@ def summarise(records: Sequence[Record], systems: Sequence[System], seed: int) -
     Returns:
         JSON-ready: ``tasks`` (facts of each part), ``scores`` (a row a task and system),
         ``averages`` (a row a system) and ``pairs`` (two methods at one ratio: the difference of
-        their averages). Without a task that can be scored the last two are empty.
+        their averages). Without a task that can be scored the last two are empty. Every verdict has
+        its ``p``, and ``p_holm`` for its family: all pairs; all averages, or all scores of tasks,
+        against vanilla or against Frame.
     """
     parts = parts_of(records)
     scored = [part for part in parts if part.scored]
@@ -53,6 +56,14 @@ def summarise(records: Sequence[Record], systems: Sequence[System], seed: int) -
         groups = _groups(scored, systems, seed)
         averages = [_average(compared, groups, scores, scored, system) for system in systems]
         pairs = _pairs(compared)
+        _correct(
+            [pairs]
+            + [
+                [row[rival] for row in rows if rival in row]
+                for rows in (averages, scores)
+                for rival in ("against_vanilla", "against_frame")
+            ]
+        )
     return {
         "tasks": {part.name: _facts(part) for part in parts},
         "averages": averages,
@@ -161,7 +172,16 @@ def _verdict(compared: Comparison, system: System, rival: System, task: str | No
     """A difference with its interval and verdict; none where there is too little to tell by."""
     difference = compared.difference(system, rival, task)
     known = compared.tells(task) and not np.isnan(difference.low)
-    return {**difference.as_dict(), "verdict": difference.verdict if known else None}
+    p = round(difference.p, 9) if known else None
+    return {**difference.as_dict(), "verdict": difference.verdict if known else None, "p": p}
+
+
+def _correct(families: Iterable[Sequence[Row]]) -> None:
+    """Put beside each ``p`` the one for all verdicts of its family being looked at at once."""
+    for family in families:
+        corrected = holm([np.nan if row["p"] is None else row["p"] for row in family])
+        for row, p in zip(family, corrected, strict=True):
+            row["p_holm"] = None if np.isnan(p) else round(p, 9)
 
 
 def _round(value: float) -> float:

@@ -61,7 +61,7 @@ def scenes(seconds: float, per_task: int, split: str = "test") -> Dataset:
 
 
 def _item(bank: Bank, task: str, index: int, name: str, seconds: float) -> Item:
-    _, question, cluster = pose(bank, task, index, name, seconds)
+    scene, question, cluster = pose(bank, task, index, name, seconds)
     vocabulary = VOCABULARIES.get(task, ())
     return Item(
         id=f"{seconds:g}s/{name}",
@@ -71,6 +71,7 @@ def _item(bank: Bank, task: str, index: int, name: str, seconds: float) -> Item:
         kind=LABEL if vocabulary else TRANSCRIPT,
         reference=question.answer,
         cluster=cluster,
+        background=scene.behind(cluster),
         audios=(functools.partial(_samples, bank, task, index, name, seconds),),
         choices=vocabulary,
         labels=vocabulary,

@@ -126,7 +126,8 @@ def _answers(
         system: [labels[index] for index in row]
         for system, row in zip(plan.systems, found, strict=True)
     }
-    return TaskAnswers(task, LABEL, [item.reference for item in items], clusters, said)
+    backgrounds = [item.background for item in items]
+    return TaskAnswers(task, LABEL, [item.reference for item in items], clusters, said, backgrounds)
 
 
 def _facts(items: Sequence[Item]) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Item:
     """Source clip or speaker: items that share one are not independent."""
     audios: tuple[Reader, ...] = field(compare=False, repr=False)
     """Each gives float32 [n], mono at 16 kHz, or raises ``AudioError``."""
+    background: str = ""
+    """The clip behind it, where several items share one; empty where that is its cluster."""
     choices: tuple[str, ...] = ()
     """The options in the order of their letters, or the closed vocabulary."""
     labels: tuple[str, ...] = ()

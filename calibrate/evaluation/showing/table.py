@@ -29,7 +29,7 @@ def describe(found: Results, timing: Mapping[str, Any], width: int = WIDTH) -> s
     if found.averages:
         parts += [
             *scores(found, _scored(found), found.averages, width),
-            filled(_legend(found), width),
+            filled(f"{_legend(found)} {wording.corrections(found)}", width),
             _besides(found, *wording.besides(found)),
             filled(wording.beside(), width),
             _besides(found, *wording.costs(found, timing)),

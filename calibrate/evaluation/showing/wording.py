@@ -14,6 +14,8 @@ Besides = Callable[[System], list[str]]
 
 #: Verdict on a difference -> its sign.
 MARKS = {"better": "+", "worse": "-", "tie": "=", None: "?"}
+#: How likely a correction lets a verdict of a family be wrong.
+LEVEL = 0.05
 #: What stands beside scores: title, key of an average, digits, factor.
 _BESIDE = (
     ("parsed", "parse_rate", 1, 100),
@@ -112,6 +114,32 @@ def costs(found: Results, timing: Mapping[str, Any]) -> tuple[list[str], Besides
 
 def _cell(value: float | None, digits: int, factor: float) -> str:
     return "" if value is None else f"{value * factor:.{digits}f}"
+
+
+def corrections(found: Results) -> str:
+    """How many verdicts hold where all of a family are looked at at once."""
+    families = {
+        "of averages against vanilla": (found.raw["averages"], "against_vanilla"),
+        "of averages against frame": (found.raw["averages"], "against_frame"),
+        "of tasks against vanilla": (found.raw["scores"], "against_vanilla"),
+        "of tasks against frame": (found.raw["scores"], "against_frame"),
+    }
+    told = []
+    for name, (rows, rival) in families.items():
+        certain = [
+            row[rival]
+            for row in rows
+            if rival in row and row[rival]["verdict"] in ("better", "worse")
+        ]
+        if certain:
+            holding = sum(row["p_holm"] <= LEVEL for row in certain)
+            told.append(f"{name} {holding} of {len(certain)}")
+    if not told:
+        return "No difference is certain."
+    return (
+        "Among so many verdicts some are certain by chance. With Holm's correction for each family"
+        f" there hold, {', '.join(told)} (p_holm in results.json)."
+    )
 
 
 def beside() -> str:

@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from calibrate.estimation.ablation import BOTH_KINDS, Ablation, head_variants, mean_and_error
 from calibrate.estimation.choosing.fitting import (
-    bootstrap_interval,
     fit_routing,
     fit_rule,
     head_weights,
@@ -192,24 +189,3 @@ def test_one_standard_error_prefers_the_simple():
     clear = noise * 0.01 + np.array([1.0, 0.5, 0.1])
     assert one_standard_error(clear) == 2
     assert one_standard_error(np.zeros((5, 3))) == 0
-
-
-@given(st.integers(2, 40), st.integers(1, 10))
-def test_bootstrap_interval_holds_the_mean_and_respects_clusters(samples, clusters):
-    rng = np.random.default_rng(samples)
-    values = rng.standard_normal(samples)
-    names = [str(index % clusters) for index in range(samples)]
-    low, high = bootstrap_interval(values, names, np.random.default_rng(0), repeats=200)
-    assert values.min() <= low <= high <= values.max()
-    if clusters == 1:
-        assert low == pytest.approx(high) == pytest.approx(values.mean())
-
-
-def test_bootstrap_over_clusters_is_wider_than_over_samples():
-    rng = np.random.default_rng(1)
-    values = np.repeat(rng.standard_normal(10), 20)
-    clustered = [str(index // 20) for index in range(200)]
-    single = [str(index) for index in range(200)]
-    low, high = bootstrap_interval(values, clustered, np.random.default_rng(0))
-    narrow_low, narrow_high = bootstrap_interval(values, single, np.random.default_rng(0))
-    assert high - low > 3 * (narrow_high - narrow_low)

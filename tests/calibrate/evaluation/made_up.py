@@ -71,6 +71,7 @@ def record(item, systems, seed=0):
         "group": item.group,
         "kind": item.kind,
         "cluster": item.cluster,
+        "background": item.background,
         "prompt": "0" * 8,
         "reference": item.reference,
         "labels": list(item.labels),
