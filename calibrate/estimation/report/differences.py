@@ -33,9 +33,9 @@ def difference(
     Where it does not, but fewer than :data:`TELLING` speakers or clips carry the difference, the
     verdict is withheld. ``items`` counts the samples on which the method is better and worse, and
     says what share of all absolute differences the five largest are; ``task`` names the task with
-    the largest share. ``answers`` holds McNemar's exact test of ``right``, the exact answers of both [S]: only
-    samples that one of them alone answers tell them apart. ``divergence`` is the same difference
-    [S] in a bounded loss, in which a few samples cannot decide alone.
+    the largest share. ``answers`` holds McNemar's exact test of ``right``, the exact answers of
+    both [S]: only samples that one of them alone answers tell them apart. ``divergence`` is the
+    same difference [S] in a bounded loss, in which a few samples cannot decide alone.
     """
     found = mean_interval(values, clusters, backgrounds, seed)
     described = _described(values, found)
