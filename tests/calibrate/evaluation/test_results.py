@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from calibrate.estimation.choosing.intervals import holm
 from calibrate.evaluation.asking.methods import METHODS
 from calibrate.evaluation.comparing import results as module
 from calibrate.evaluation.comparing.results import build, dumps, read, systems_of
@@ -241,3 +242,19 @@ def test_names():
         "100", "100", "50.0", "-25.0", "n/a",
     ]  # fmt: skip
     assert module.SCHEMA == 2
+
+
+def test_every_verdict_has_a_p_for_its_family(found):
+    families = [found.raw["pairs"]] + [
+        [row[rival] for row in rows if rival in row]
+        for rows in (found.raw["averages"], found.raw["scores"])
+        for rival in ("against_vanilla", "against_frame")
+    ]
+    for family in families:
+        tested = [row for row in family if row["p"] is not None]
+        assert [row["p_holm"] for row in tested] == pytest.approx(
+            holm([row["p"] for row in tested]), abs=1e-6
+        )
+        assert all(row["p_holm"] >= row["p"] for row in tested)
+        assert all(row["verdict"] is None for row in family if row["p"] is None)
+    assert "With Holm's correction" in " ".join(describe(found, {}).split())
