@@ -100,10 +100,14 @@ def answered(
         Those that can be used; and why not, by file and line, for the others: they cannot be read
         or heard, or the answer has one word or none.
     """
-    with progress.stage("answers", len(spoken)) as tick:
-        records = work.each("answers", spoken, functools.partial(_said, loaded), tick)
+    said = functools.partial(_said, loaded)
+    unknown = [recording for recording in spoken if not recording.words]
+    with progress.stage("answers", len(unknown)) as tick:
+        answers = work.each("answers", unknown, said, tick)
+    records = dict(zip((recording.id for recording in unknown), answers, strict=True))
     found, unheard = [], {}
-    for recording, record in zip(spoken, records, strict=True):
+    for recording in spoken:
+        record = records.get(recording.id) or said(recording)
         if "fault" in record:
             say(record["fault"], "error")
             unheard[recording.where] = record["fault"]
