@@ -60,7 +60,7 @@ def test_calibrate_and_evaluate(damaged, item):
         Trial(loaded, item, 2, list(METHODS.values()))
     plan = run.Plan((METHODS["frame"],), (0.6,), 2, 0, None)
     with pytest.raises(NonFiniteError, match=WEIGHT):  # every item would fail: no fault of this one
-        run._line(loaded, item, plan)
+        run._line(loaded, item, plan, None)
 
 
 @pytest.fixture
