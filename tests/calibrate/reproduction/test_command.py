@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from calibrate.cli import app
 from calibrate.evaluation.asking import run as asking
 from calibrate.models import asking as timed
-from calibrate.reproduction import command
+from calibrate.reproduction import command, drawing
 from tests.calibrate.evaluation.datasets import test_audiomarathon, test_mmau_pro
 from tests.calibrate.evaluation.datasets.audio_files import write_audio
 
@@ -25,6 +25,9 @@ def saved(profile, tmp_path_factory):
 @pytest.fixture
 def options(thinker, saved, monkeypatch):
     monkeypatch.setattr(timed, "RUNS", 1)
+    monkeypatch.setattr(command, "EXAMPLES", 1)
+    # pictures that an evaluation draws of itself are not what is tried here
+    monkeypatch.setattr("calibrate.evaluation.showing.plots.write_all", lambda *_: None)
     return [
         "--model",
         str(thinker),
@@ -69,6 +72,7 @@ def test_tables_and_figures_are_made_and_what_is_lacking_is_named(
         raise AssertionError("asked twice")
 
     monkeypatch.setattr(asking, "_asked", again)
+    monkeypatch.setattr(drawing, "figures", lambda *_: [])
     told = run(folder, *options, "--audiomarathon", whole, "--json")
     assert told.exit_code == 0, told.stderr
     assert json.loads(told.stdout)["tables"] == content["tables"]
