@@ -68,7 +68,7 @@ FLOOR := .work/floor
 floor: $(FLOOR)/.ready
 	PYTHONPATH=$(FLOOR) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q \
 		--numprocesses auto --maxprocesses 4 --dist worksteal \
-		tests/headrouter_core/engine/test_exactness_matrix.py -k 'prompts_ratios or two_turns'
+		tests/headrouter_core/engine/exact/test_exactness_matrix.py -k 'prompts_ratios or two_turns'
 
 $(FLOOR)/.ready: $(VENV)/.ready requirements-floor.lock
 	rm -rf $(FLOOR)
@@ -84,8 +84,8 @@ vllm:
 
 exactness: $(VENV)/.ready
 	$(BIN)/python -m pytest -q --record-exactness docs/exactness.json \
-		tests/headrouter_core/engine/test_exactness_matrix.py \
-		tests/headrouter_core/engine/test_pruning_flash.py
+		tests/headrouter_core/engine/exact/test_exactness_matrix.py \
+		tests/headrouter_core/engine/exact/test_pruning_flash.py
 	$(BIN)/python -m docs.make_families
 
 small-omni: $(VENV)/.ready

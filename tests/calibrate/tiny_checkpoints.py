@@ -19,9 +19,11 @@ import torch
 import transformers as tf
 
 from tests.calibrate.tiny_kits import KITS, WINDOW, Kit
-from tests.headrouter_core import tiny_builders, tiny_families, tiny_parts
-from tests.headrouter_core.tiny_builders import NoVision
-from tests.headrouter_core.tiny_models import AUDIO, BEGIN, END, EOS, PAD
+from tests.headrouter_core.tiny import builders as tiny_builders
+from tests.headrouter_core.tiny import families as tiny_families
+from tests.headrouter_core.tiny import parts as tiny_parts
+from tests.headrouter_core.tiny.builders import NoVision
+from tests.headrouter_core.tiny.models import AUDIO, BEGIN, END, EOS, PAD
 
 TURN, TURN_END = 93, 94
 #: Ids that text may have: those of a tiny decoder that stand for nothing else.

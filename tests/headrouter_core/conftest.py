@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 from headrouter_core import families
 
-from .ledger import Ledger
+from .checking.ledger import Ledger
 
 # On a busy machine a correct test may be slow; and a red build has to be red again when repeated.
 settings.register_profile(

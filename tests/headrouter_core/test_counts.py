@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrouter_core import scoring
 from headrouter_core.errors import UsageError
 
-from . import reference
+from .checking import reference
 
 SIZES = st.integers(1, 5000)
 TENTHS = [Fraction(tenth, 10) for tenth in range(10)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from headrouter_core import routing
 from headrouter_core.errors import UsageError
 
-from . import reference
+from .checking import reference
 
 CENTERS = torch.tensor([0.16, 0.12, 0.09], dtype=torch.float64)
 SPREADS = st.floats(0, 0.5)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from headrouter_core import scoring
 from headrouter_core.errors import UsageError
 
-from . import reference
-from .waiting import Watch
+from .checking import reference
+from .checking.waiting import Watch
 
 
 def draw(seed, *shape, dtype=torch.float64):

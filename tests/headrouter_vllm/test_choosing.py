@@ -14,10 +14,10 @@ from headrouter_vllm.families import FAMILIES
 from headrouter_vllm.settings import Settings
 from headrouter_vllm.tokens import audio_and_markers
 
-from ..headrouter_core.bundles import make_profile
-from ..headrouter_core.tiny_families import build
-from ..headrouter_core.tiny_models import thinker
-from ..headrouter_core.views import make_view
+from ..headrouter_core.checking.bundles import make_profile
+from ..headrouter_core.checking.views import make_view
+from ..headrouter_core.tiny.families import build
+from ..headrouter_core.tiny.models import thinker
 
 
 def test_settings_name_selectors():

@@ -9,7 +9,7 @@ import pytest
 from calibrate.estimation import command
 from headrouter_core.errors import HeadRouterError
 from headrouter_core.profile.profile import Profile
-from tests.headrouter_core.bundles import make_profile
+from tests.headrouter_core.checking.bundles import make_profile
 
 
 def places(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from headrouter_core.errors import ProfileError, UsageError
 from headrouter_core.profile import bundle
 from headrouter_core.profile.profile import Profile
 from headrouter_core.selectors import HeadRouter
-from tests.headrouter_core.bundles import (
+from tests.headrouter_core.checking.bundles import (
     join,
     make_calibration,
     make_info,

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from calibrate.cli import app
-from tests.headrouter_core.bundles import make_calibration, make_info, make_profile
+from tests.headrouter_core.checking.bundles import make_calibration, make_info, make_profile
 
 ODD = "<script>alert(1)</script>\"'&\u202e\udc80"
 

@@ -14,8 +14,9 @@ from benchmarks.subjects.shapes import SHAPES
 from calibrate.planning.costs import Costs
 from calibrate.planning.encoder import Encoder
 from headrouter_core import Frame, families, prune
-from tests.headrouter_core import tiny_families, tiny_models
-from tests.headrouter_core.tiny_models import AUDIO
+from tests.headrouter_core.tiny import families as tiny_families
+from tests.headrouter_core.tiny import models as tiny_models
+from tests.headrouter_core.tiny.models import AUDIO
 
 TEXT, TOKENS, KEPT, LAYER = 10, 30, 15, 2
 #: Where the count is not exact: Gemma 3n merges several states a token beside its layers, and masks

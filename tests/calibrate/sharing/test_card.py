@@ -5,7 +5,7 @@ from dataclasses import replace
 from calibrate.sharing.card import card, metadata
 from headrouter_core.profile.profile import Profile
 from headrouter_core.profile.shipped import shipped_profiles
-from tests.headrouter_core.bundles import make_profile
+from tests.headrouter_core.checking.bundles import make_profile
 
 
 def test_the_hub_can_search_by_model_and_family():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.headrouter_core.bundles import make_info, make_profile
+from tests.headrouter_core.checking.bundles import make_info, make_profile
 
 ROOT = Path(__file__).parents[3]
 HEADROUTER = f"{sys.executable} -m calibrate"

@@ -10,6 +10,7 @@ from headrouter_core.basics.precision import full_precision
 from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import HeadRouter
 
+from ..checking.views import make_view
 from ..selectors.test_selector_contract import (
     every_selector,
     fitting_profile,
@@ -17,7 +18,6 @@ from ..selectors.test_selector_contract import (
     model,
     prompts,
 )
-from ..views import make_view
 
 half = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 PARTS = ("kept", "importance", "spread", "mixing", "states")

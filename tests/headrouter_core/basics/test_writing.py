@@ -14,7 +14,7 @@ from headrouter_core.basics.writing import check, write
 from headrouter_core.errors import HeadRouterError, UsageError
 from headrouter_core.profile.profile import Profile
 
-from ..bundles import make_profile
+from ..checking.bundles import make_profile
 
 ROOT = Path(__file__).parents[3]
 

@@ -16,10 +16,10 @@ from headrouter_core.pruning.inputs import prune_inputs
 from headrouter_core.selectors import Frame, HeadRouter
 from headrouter_core.selectors.base import Need, Selection
 
-from ..bundles import make_profile
-from ..probes import Affinity
-from ..tiny_families import decoder_layers
-from ..tiny_models import batch, row, thinker
+from ..checking.bundles import make_profile
+from ..checking.probes import Affinity
+from ..tiny.families import decoder_layers
+from ..tiny.models import batch, row, thinker
 
 ONE = batch([row("system", 20, "question?")])
 THREE = batch([row("system", 20, "question?"), row("s", 9, "why"), row("only text")])

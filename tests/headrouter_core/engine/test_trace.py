@@ -16,9 +16,9 @@ from headrouter_core.errors import UsageError
 from headrouter_core.pruning.context import prune
 from headrouter_core.pruning.inputs import prune_inputs
 
-from ..guarded import ONE, fixture_model
-from ..probes import Affinity, Recorder
-from ..tiny_models import batch, row
+from ..checking.guarded import ONE, fixture_model
+from ..checking.probes import Affinity, Recorder
+from ..tiny.models import batch, row
 
 model = fixture_model
 

@@ -17,8 +17,8 @@ from transformers import DynamicCache
 from headrouter_core.eviction.context import evict
 from headrouter_core.eviction.trace import Eviction
 
-from ..exactness import Inputs, Step, generated
-from ..tiny_families import decoder_layers
+from ..checking.exactness import Inputs, Step, generated
+from ..tiny.families import decoder_layers
 
 #: By prompt: the entries of its rows, and the mask over all columns so far.
 Turns = Sequence[tuple[Sequence[Eviction], torch.Tensor]]

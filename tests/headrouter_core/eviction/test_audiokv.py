@@ -16,9 +16,9 @@ from headrouter_core.eviction.context import evict
 from headrouter_core.eviction.methods import AudioKV, View
 from headrouter_core.profile.profile import Profile
 
-from ..bundles import make_calibration, make_info, make_profile, make_tensors
-from ..exactness import TOLERANCE, generated_error
-from ..matrix import inputs, tiny
+from ..checking.bundles import make_calibration, make_info, make_profile, make_tensors
+from ..checking.exactness import TOLERANCE, generated_error
+from ..checking.matrix import inputs, tiny
 from .hidden_heads import evicted_generation, hidden_generation
 
 SCORES = torch.tensor([[0.0, 0.1], [0.2, 0.0], [0.4, 0.1], [0.9, 0.1], [0.0, 0.0], [0.1, 0.1]])

@@ -16,12 +16,12 @@ from headrouter_core.eviction.context import evict
 from headrouter_core.eviction.methods import H2O, AdaKV, RandomKV, SnapKV, StreamingLLM
 from headrouter_core.pruning.context import prune
 
-from ..exactness import TOLERANCE, Inputs, Step, dropped_from, generated, generated_error
-from ..masked import error, masked
-from ..matrix import FAMILIES, FORMS, inputs, made, step_of, tiny
-from ..probes import Scattered
-from ..tiny_families import decoder_layers
-from ..tiny_models import row
+from ..checking.exactness import TOLERANCE, Inputs, Step, dropped_from, generated, generated_error
+from ..checking.masked import error, masked
+from ..checking.matrix import FAMILIES, FORMS, inputs, made, step_of, tiny
+from ..checking.probes import Scattered
+from ..tiny.families import decoder_layers
+from ..tiny.models import row
 from .conftest import Note
 from .hidden_heads import evicted_generation, hidden_generation, hiding, steps
 

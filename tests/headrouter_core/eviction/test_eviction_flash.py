@@ -6,10 +6,10 @@ import pytest
 
 from headrouter_core.eviction.methods import AdaKV
 
-from ..exactness import TOLERANCE, generated_error
-from ..flash import stand_in
-from ..matrix import inputs, tiny
-from ..tiny_families import twin
+from ..checking.exactness import TOLERANCE, generated_error
+from ..checking.flash import stand_in
+from ..checking.matrix import inputs, tiny
+from ..tiny.families import twin
 from .hidden_heads import evicted_generation, hidden_generation
 
 

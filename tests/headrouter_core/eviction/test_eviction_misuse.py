@@ -15,10 +15,10 @@ from headrouter_core.errors import EvictionError, NonFiniteError, UnsupportedMod
 from headrouter_core.eviction.context import evict
 from headrouter_core.eviction.methods import AdaKV, SnapKV, StreamingLLM, get_method
 
-from ..exactness import TOLERANCE, generated, generated_error, omni_step
-from ..masked import error
-from ..tiny_families import decoder_layers
-from ..tiny_models import batch, full, row, thinker
+from ..checking.exactness import TOLERANCE, generated, generated_error, omni_step
+from ..checking.masked import error
+from ..tiny.families import decoder_layers
+from ..tiny.models import batch, full, row, thinker
 from .hidden_heads import hidden_generation, hiding, steps
 
 GIVEN = batch([row("system", 20, "question?"), row("s", 9, "why")])

@@ -27,12 +27,19 @@ from headrouter_core.eviction.methods import (
 from headrouter_core.eviction.trace import Eviction
 from headrouter_core.pruning.context import prune
 
-from ..exactness import TOLERANCE, Inputs, dropped_from, generated, generated_error, omni_step
-from ..masked import masked
-from ..matrix import inputs, made, tiny
-from ..probes import Scattered
-from ..tiny_families import decoder_layers
-from ..tiny_models import row
+from ..checking.exactness import (
+    TOLERANCE,
+    Inputs,
+    dropped_from,
+    generated,
+    generated_error,
+    omni_step,
+)
+from ..checking.masked import masked
+from ..checking.matrix import inputs, made, tiny
+from ..checking.probes import Scattered
+from ..tiny.families import decoder_layers
+from ..tiny.models import row
 from .conftest import Note
 from .hidden_heads import hidden_columns, steps
 from .test_audiokv import fitting

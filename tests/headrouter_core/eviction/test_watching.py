@@ -9,7 +9,7 @@ from headrouter_core.eviction.methods.base import Need
 from headrouter_core.eviction.observing import observing
 from headrouter_core.eviction.watching import Watch
 
-from ..tiny_models import batch, row, thinker
+from ..tiny.models import batch, row, thinker
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

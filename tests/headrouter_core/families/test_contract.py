@@ -18,10 +18,10 @@ from headrouter_core.families.calls import cache_name
 from headrouter_core.families.contract import check_library
 from headrouter_core.pruning.context import prune
 
-from ..guarded import ONE
-from ..probes import Scattered
-from ..tiny_families import decoder_layers
-from ..tiny_models import batch, thinker
+from ..checking.guarded import ONE
+from ..checking.probes import Scattered
+from ..tiny.families import decoder_layers
+from ..tiny.models import batch, thinker
 
 
 def renamed(module: nn.Module, forward: Any) -> None:

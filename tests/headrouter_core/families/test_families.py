@@ -16,12 +16,12 @@ from headrouter_core.errors import PruningError, UnsupportedModelError
 from headrouter_core.profile.model_info import fingerprint
 from headrouter_core.pruning.context import prune
 
-from .. import tiny_models
-from ..exactness import TOLERANCE
-from ..masked import error
-from ..probes import Recorder, Scattered
-from ..tiny_families import BUILDERS, build, decoder_layers, twin, with_audio
-from ..tiny_models import AUDIO, BEGIN, END, batch, row
+from ..checking.exactness import TOLERANCE
+from ..checking.masked import error
+from ..checking.probes import Recorder, Scattered
+from ..tiny import models as tiny_models
+from ..tiny.families import BUILDERS, build, decoder_layers, twin, with_audio
+from ..tiny.models import AUDIO, BEGIN, END, batch, row
 
 each_family = pytest.mark.parametrize("name", BUILDERS)
 

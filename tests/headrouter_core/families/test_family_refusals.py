@@ -12,8 +12,8 @@ from headrouter_core import families
 from headrouter_core.errors import UnsupportedModelError
 from headrouter_core.families.discovery import find_decoder
 
-from .. import tiny_models
-from ..tiny_families import decoder_layers
+from ..tiny import models as tiny_models
+from ..tiny.families import decoder_layers
 
 
 def refuse(thinker: nn.Module, reason: str) -> None:

@@ -8,7 +8,7 @@ from headrouter_core.errors import ProfileError
 from headrouter_core.profile import bundle
 from headrouter_core.profile.profile import Profile
 
-from ..bundles import join, make_profile, split
+from ..checking.bundles import join, make_profile, split
 
 GOOD = bundle.to_bytes(make_profile().tensors, make_profile().metadata())
 HEADER, DATA = split(GOOD)

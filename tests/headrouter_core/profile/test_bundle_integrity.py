@@ -16,7 +16,7 @@ from headrouter_core.profile.profile import Profile, Recipe
 from headrouter_core.profile.shipped import shipped_profiles
 from headrouter_core.selectors import HeadRouter
 
-from ..bundles import join, make_calibration, make_profile, make_tensors, split
+from ..checking.bundles import join, make_calibration, make_profile, make_tensors, split
 
 
 def small():

@@ -14,7 +14,7 @@ from headrouter_core.errors import ProfileError
 from headrouter_core.profile import bundle
 from headrouter_core.profile.profile import Profile
 
-from ..bundles import join, make_profile
+from ..checking.bundles import join, make_profile
 from .hostile import DATA, GOOD, HEADER, METADATA, refuse, with_metadata
 
 

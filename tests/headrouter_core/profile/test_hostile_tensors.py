@@ -9,7 +9,7 @@ import torch
 from headrouter_core.errors import ProfileError
 from headrouter_core.profile import bundle
 
-from ..bundles import make_calibration, make_info, make_profile, make_tensors
+from ..checking.bundles import make_calibration, make_info, make_profile, make_tensors
 from .hostile import METADATA, refuse
 
 # the tensors

@@ -12,7 +12,7 @@ from headrouter_core.errors import (
 from headrouter_core.profile import shipped
 from headrouter_core.profile.shipped import load_profile
 
-from ..bundles import make_profile
+from ..checking.bundles import make_profile
 
 
 @pytest.fixture

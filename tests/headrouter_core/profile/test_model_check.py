@@ -10,7 +10,7 @@ from headrouter_core.errors import (
 )
 from headrouter_core.profile.profile import fingerprint
 
-from ..bundles import make_info, make_profile
+from ..checking.bundles import make_info, make_profile
 
 
 def projections(dtype=torch.bfloat16, seed=0, bias=True):

@@ -18,7 +18,7 @@ from headrouter_core.errors import (
 from headrouter_core.profile import bundle
 from headrouter_core.profile.profile import Profile, Recipe
 
-from ..bundles import make_calibration, make_profile, make_tensors, split
+from ..checking.bundles import make_calibration, make_profile, make_tensors, split
 
 ROOT = Path(__file__).parents[3]
 
@@ -83,7 +83,7 @@ def test_the_metadata_is_canonical_json():
 def test_equal_content_gives_equal_bytes_in_any_process(tmp_path):
     profile = make_profile()
     script = (
-        "import sys; from tests.headrouter_core.bundles import make_profile;"
+        "import sys; from tests.headrouter_core.checking.bundles import make_profile;"
         "make_profile().save(sys.argv[1])"
     )
     for number in range(2):

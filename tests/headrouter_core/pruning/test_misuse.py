@@ -18,12 +18,12 @@ from headrouter_core.selectors import (
 )
 from headrouter_core.selectors.base import View
 
-from ..bundles import make_profile
+from ..checking.bundles import make_profile
+from ..checking.views import make_view
 from ..profile.test_model_check import Foreign
 from ..selectors.test_selector_contract import PROFILE, make_selectors
-from ..tiny_families import decoder_layers
-from ..tiny_models import batch, row, thinker
-from ..views import make_view
+from ..tiny.families import decoder_layers
+from ..tiny.models import batch, row, thinker
 
 ONE = batch([row("system", 20, "question?")])
 PROBE, WEIGHTS, SPREAD = torch.rand(4, 9), torch.rand(4), torch.tensor(0.1)

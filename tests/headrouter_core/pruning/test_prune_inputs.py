@@ -10,11 +10,11 @@ from torch import nn
 
 from headrouter_core import prune, prune_inputs
 
-from ..exactness import TOLERANCE, shown_logits
-from ..masked import dropped_columns, error, masked
-from ..probes import Affinity, Scattered
-from ..tiny_families import decoder_layers
-from ..tiny_models import AUDIO
+from ..checking.exactness import TOLERANCE, shown_logits
+from ..checking.masked import dropped_columns, error, masked
+from ..checking.probes import Affinity, Scattered
+from ..tiny.families import decoder_layers
+from ..tiny.models import AUDIO
 from .whole_models import FAMILIES, ROWS, STEPPED, inputs, model, positions
 
 each_family = pytest.mark.parametrize("name", FAMILIES)

@@ -18,10 +18,10 @@ from headrouter_core.errors import (
 from headrouter_core.families.discovery import find_decoder
 from headrouter_core.selectors.base import Selection
 
-from .. import tiny_models
-from ..probes import Affinity, Merging, Scattered
-from ..tiny_families import build, decoder_layers
-from ..tiny_models import batch, row
+from ..checking.probes import Affinity, Merging, Scattered
+from ..tiny import models as tiny_models
+from ..tiny.families import build, decoder_layers
+from ..tiny.models import batch, row
 from .whole_models import BY_TOKEN, inputs, model, positions
 
 

@@ -7,8 +7,8 @@ from headrouter_core import AdaptiveSegments, FastV, Frame, Segments, prune_inpu
 from headrouter_core.errors import UsageError
 from headrouter_core.scoring import keep_count
 
-from ..tiny_families import decoder_layers
-from ..tiny_models import AUDIO, batch, row
+from ..tiny.families import decoder_layers
+from ..tiny.models import AUDIO, batch, row
 from .whole_models import model, only_text, profile
 
 ROWS = [row("system", 11, "and then", 9, "which?"), row("s", 9, "why"), row("only text")]

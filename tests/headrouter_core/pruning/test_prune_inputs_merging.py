@@ -15,13 +15,13 @@ from headrouter_core.selectors import (
     Selection,
 )
 
-from ..exactness import TOLERANCE
-from ..masked import dropped_columns, error, masked
-from ..probes import Merging, Scattered
+from ..checking.exactness import TOLERANCE
+from ..checking.masked import dropped_columns, error, masked
+from ..checking.probes import Merging, Scattered
+from ..checking.views import make_view
 from ..selectors.test_selector_contract import every_selector, make_selectors
-from ..tiny_families import decoder_layers
-from ..tiny_models import AUDIO, batch, row
-from ..views import make_view
+from ..tiny.families import decoder_layers
+from ..tiny.models import AUDIO, batch, row
 from .whole_models import model, only_text, positions, profile
 
 #: Two audios and text between; one; none.

@@ -22,11 +22,11 @@ from headrouter_core.selectors import (
     Random,
 )
 
-from ..exactness import TOLERANCE
-from ..masked import dropped_columns, error, masked
-from ..probes import Recorder, Scattered
-from ..tiny_families import build, decoder_layers
-from ..tiny_models import AUDIO, BEGIN, END, batch, row
+from ..checking.exactness import TOLERANCE
+from ..checking.masked import dropped_columns, error, masked
+from ..checking.probes import Recorder, Scattered
+from ..tiny.families import build, decoder_layers
+from ..tiny.models import AUDIO, BEGIN, END, batch, row
 from .whole_models import inputs, model, only_text, profile, with_audio
 
 #: Two audios and text between; one; none.

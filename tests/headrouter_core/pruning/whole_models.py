@@ -10,10 +10,10 @@ from torch import nn
 
 from headrouter_core import families
 
-from .. import tiny_models
-from ..bundles import make_profile
-from ..tiny_families import BUILDERS, TEXT, attend, build, decoder_layers
-from ..tiny_models import AUDIO, batch, row
+from ..checking.bundles import make_profile
+from ..tiny import models as tiny_models
+from ..tiny.families import BUILDERS, TEXT, attend, build, decoder_layers
+from ..tiny.models import AUDIO, batch, row
 
 #: Layers of these look up something by token id beside the embedding.
 BY_TOKEN = ("gemma3n", "gemma4")

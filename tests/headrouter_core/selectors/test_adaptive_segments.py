@@ -13,10 +13,10 @@ from headrouter_core.scoring import frame_indices
 from headrouter_core.selectors import runs
 from headrouter_core.selectors.adaptive_segments import path, segments
 
-from ..bundles import make_profile
-from ..tiny_families import decoder_layers
-from ..tiny_models import AUDIO, batch, row, thinker
-from ..views import make_view
+from ..checking.bundles import make_profile
+from ..checking.views import make_view
+from ..tiny.families import decoder_layers
+from ..tiny.models import AUDIO, batch, row, thinker
 
 seeds = st.integers(0, 2**31 - 1)
 lengths = st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))

@@ -13,10 +13,10 @@ from headrouter_core.pruning.context import prune
 from headrouter_core.selectors import DART, AffinityMerge, Energy, FastV, Segmentwise
 from headrouter_core.selectors.base import View
 
-from .. import reference
-from ..tiny_families import decoder_layers
-from ..tiny_models import AUDIO, batch, row, thinker
-from ..views import make_view
+from ..checking import reference
+from ..checking.views import make_view
+from ..tiny.families import decoder_layers
+from ..tiny.models import AUDIO, batch, row, thinker
 
 seeds = st.integers(0, 10**6)
 lengths = st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n)))

@@ -10,8 +10,8 @@ from headrouter_core import AdaptiveSegments, HeadRouter, routing, scoring
 from headrouter_core.errors import ProfileError, UsageError
 from headrouter_core.profile.profile import Profile, Recipe
 
-from ..bundles import HEADS, make_profile, make_tensors
-from ..views import make_view
+from ..checking.bundles import HEADS, make_profile, make_tensors
+from ..checking.views import make_view
 
 POOLED = torch.tensor([0.7, 0.1, 0.1, 0.1])
 RULE = torch.tensor([3.0, -2.0, 0.5, 1.0, 0.25], dtype=torch.float64)

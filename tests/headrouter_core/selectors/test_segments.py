@@ -6,7 +6,7 @@ import torch
 from headrouter_core import Frame, Need, Segments, UsageError
 from headrouter_core.selectors.adaptive_segments import segments
 
-from ..views import make_view
+from ..checking.views import make_view
 
 
 def test_it_reads_states_alone():

@@ -27,13 +27,13 @@ from headrouter_core.selectors import (
 )
 from headrouter_core.selectors.base import Selector
 
-from ..bundles import make_profile
-from ..exactness import TOLERANCE, shown_logits
-from ..masked import dropped_columns, error, masked
-from ..tiny_families import decoder_layers
-from ..tiny_models import AUDIO, batch, row, thinker
-from ..views import FIELDS, WIDTH, make_view
-from ..waiting import Watch
+from ..checking.bundles import make_profile
+from ..checking.exactness import TOLERANCE, shown_logits
+from ..checking.masked import dropped_columns, error, masked
+from ..checking.views import FIELDS, WIDTH, make_view
+from ..checking.waiting import Watch
+from ..tiny.families import decoder_layers
+from ..tiny.models import AUDIO, batch, row, thinker
 
 PROFILE = make_profile()
 

@@ -20,10 +20,10 @@ from headrouter_core.selectors import (
 )
 from headrouter_core.selectors.base import Need, Selection
 
-from ..bundles import make_profile
+from ..checking.bundles import make_profile
+from ..checking.views import make_view
 from ..selectors.test_selector_contract import PROFILE, every_selector, make_selectors
-from ..tiny_models import batch, row, thinker
-from ..views import make_view
+from ..tiny.models import batch, row, thinker
 
 ONE = batch([row("system", 20, "question?")])
 

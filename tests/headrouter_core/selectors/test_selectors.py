@@ -14,9 +14,9 @@ from headrouter_core.selectors import Frame, HeadRouter, Random
 from headrouter_core.selectors.base import Need, View
 from headrouter_core.selectors.headrouter import _on
 
-from .. import reference
-from ..bundles import make_profile
-from ..views import make_view
+from ..checking import reference
+from ..checking.bundles import make_profile
+from ..checking.views import make_view
 
 PROFILE = make_profile()
 

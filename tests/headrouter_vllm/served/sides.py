@@ -20,7 +20,7 @@ from headrouter_core import (
 from headrouter_core.families.discovery import find_decoder
 from headrouter_core.scoring import frame_indices
 
-from ...headrouter_core.bundles import make_profile
+from ...headrouter_core.checking.bundles import make_profile
 from .prompts import RATE, sound
 
 #: Largest difference of log-probabilities.
