@@ -220,6 +220,7 @@ def test_calibrate_passes_its_options_on(monkeypatch):
         "questions": None,
         "recipe": Recipe.BEST,
         "leave_one_out": False,
+        "memory": "8GiB",
         "as_json": False,
         "trust_remote_code": False,
     }

@@ -97,4 +97,4 @@ def test_a_later_step_overflows(failing, item):
     with pytest.raises(NonFiniteError, match="logits behind a generated token"):
         trial.ask([Selection(torch.arange(60))], [])
     plan = run.Plan((METHODS["frame"],), (0.6,), 2, 0, None)
-    assert "overflows" in run._line(failing, item, plan)["fault"]  # the others go on
+    assert "overflows" in run._line(failing, item, plan, None)["fault"]  # the others go on

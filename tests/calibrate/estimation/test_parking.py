@@ -78,7 +78,12 @@ def test_outcomes_are_the_same_wherever_samples_wait(loaded, samples, tmp_path):
 def held_bytes(model):
     """Bytes of all tensors that are alive, but for the model's own."""
     own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
-    alive = [found for found in gc.get_objects() if type(found) is torch.Tensor]
+    # other tests may have left sparse ones, which have no storage
+    alive = [
+        found
+        for found in gc.get_objects()
+        if type(found) is torch.Tensor and found.layout == torch.strided
+    ]
     storages = {found.untyped_storage().data_ptr(): found.untyped_storage() for found in alive}
     return sum(part.nbytes() for place, part in storages.items() if place not in own)
 

@@ -73,6 +73,7 @@ def test_report():
             {"id": "e", "task": "t", "reason": "gone"},
             {"id": "b", "task": "t", "reason": "undecodable"},
         ],
+        "excluded": [{"id": "f", "task": "u", "reason": "by rule"}],
     }
 
 
