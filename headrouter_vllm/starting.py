@@ -104,7 +104,7 @@ def start(family: ServedFamily, vllm_config: Any) -> None:
         return
     settings = Settings.at_start(getattr(model.hf_config, KEY))
     hooks.require()
-    problems = [*_refused(family, settings, vllm_config), *_unproven(family, settings, vllm_config)]
+    problems = [*_refused(family, settings, vllm_config), *_unproven(settings, vllm_config)]
     if problems:
         raise StartError("headrouter: " + "; ".join(problems))
     digest = None if settings.profile is None else load_profile(settings.profile).digest
@@ -168,13 +168,12 @@ def _unprobed(family: ServedFamily, hf_config: Any, parallel: Any) -> Iterator[s
         yield f"{doubt}; name it in --hf-overrides beside headrouter, or leave out the profile"
 
 
-def _unproven(family: ServedFamily, settings: Settings, vllm_config: Any) -> Iterator[str]:
+def _unproven(settings: Settings, vllm_config: Any) -> Iterator[str]:
     """Say what nobody has seen to be exact, unless that was asked for."""
     if settings.unproven:
         return
     parallel = vllm_config.parallel_config
     doubts = {
-        f"{family.name} has not been run in vLLM": not family.seen,
         "tensor parallelism has not been run": parallel.tensor_parallel_size > 1,
         "KV transfer has not been run": vllm_config.kv_transfer_config is not None,
         "encoders in another process have not been run": vllm_config.ec_transfer_config is not None,

@@ -15,15 +15,15 @@ from calibrate.terminal.console import WARNING, show, show_json
 from headrouter_core.families import FAMILIES, Family
 
 #: How a family fares in vLLM -> what stands for it.
-_SERVED = {None: "no", "exact": "yes", "renumbered": "(1)", "renumbered, not run": "(2)"}
+_SERVED = {None: "no", "exact": "yes", "renumbered": "(1)"}
 #: Stand for the ways in which inputs were tested.
 _SIGNS = "abcdefgh"
 _LEGEND = """\
 Audio tokens: per second of long audio. Inputs: what makes them for calibrate and prune; a family
 without can be pruned in your own code only. Lacks: install this package first. Pruning was proved
 exact on tiny random models of every family, and inputs were tested on such models. vLLM: by
-headrouter-vllm, (1) another function, which has to be asked for, as vLLM numbers tokens anew, (2)
-that too, and not run. Inputs: """
+headrouter-vllm, (1) another function, which has to be asked for, as vLLM numbers tokens anew.
+Inputs: """
 
 
 def run(request: Families) -> None:

@@ -33,7 +33,7 @@ class Family:
     """What is worth knowing before pruning such a model; one sentence each."""
     vllm: str = ""
     """How well ``headrouter_vllm`` serves it: ``exact``, or, where vLLM numbers tokens
-    anew, ``renumbered``, with ``not run`` behind it until it was; empty where it does not."""
+    anew, ``renumbered``; empty where it does not."""
     root: Callable[[nn.Module], nn.Module] = lambda model: model
     """From a model to the part to prune: its thinker, where it has one."""
     markers: Callable[[Any], tuple[int, ...]] = lambda config: ()

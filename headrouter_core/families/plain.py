@@ -39,7 +39,7 @@ FAMILIES: tuple[Family, ...] = (
         "AudioFlamingo3",
         25,
         notes=("One audio a prompt.",),
-        vllm="renumbered, not run",
+        vllm="renumbered",
     ),
     _plain("musicflamingo", "MusicFlamingo", 25, notes=("One audio a prompt.",)),
     _plain(

@@ -87,7 +87,7 @@ def test_how_each_fares_in_vllm_is_said():
     assert facts["qwen2_5_omni"] == "exact"
     assert facts["qwen3_omni_moe"] == "exact"
     assert facts["qwen2_audio"] == "renumbered"
-    assert facts["audioflamingo3"] == "renumbered, not run"
+    assert facts["audioflamingo3"] == "renumbered"
     assert facts["gemma4"] is None
     lines = invoke().splitlines()
     for name, sign in (("qwen3_asr", "yes"), ("qwen2_audio", "(1)"), ("gemma4", "no")):

@@ -9,8 +9,9 @@ from PIL import Image
 
 from .sides import Sides
 
-#: Which stand where, in prompts: audio, image, video.
-PARTS = ("IA", "AV", "AIVA")
+#: Which stand where, in prompts: audio, image, video. Seconds of each audio, of which none comes
+#: twice: vLLM would not embed it again, and what is kept of it would not be seen.
+PARTS = {"IA": [4.0], "AV": [3.5], "AIVA": [3.1, 2.1]}
 
 
 def differ(
@@ -26,4 +27,4 @@ def differ(
     if "V" in parts:
         more["video"], given["videos"] = [video], [video]
     text = written("".join(map(tokens.get, parts)))
-    return sides.differ_masked(text, [4, 2.1][: parts.count("A")], more, given, ratio)
+    return sides.differ_masked(text, PARTS[parts], more, given, ratio)
