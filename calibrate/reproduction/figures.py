@@ -105,8 +105,8 @@ def memory(
             axes.set_title(one_line(task))
             axes.grid(alpha=0.4)
         how = "counted from the model's shapes" if counted else "measured"
-        figure.supxlabel(f"peak memory of a prefill (GiB, {how})", fontsize=9)
-        figure.supylabel("score x 100", fontsize=9)
+        # not as a label below, which would lie on the legend
+        figure.suptitle(f"Score x 100 over the peak memory of a prefill (GiB, {how})", fontsize=10)
         legend_below(figure, grid[0, 0], 5)
 
     return draw(1.3 + 1.9 * rows, dark, paint)
