@@ -96,9 +96,7 @@ class Stages:
         known = self.folder.stored(self.folder.probes, self.header)
         if known:
             return known
-        asked = {record["id"] for record in found.items}
-        items = [item for item in self.dataset.items if item.id in asked]
-        measured = measuring.measure(self.loaded, items, self.plan, self.progress)
+        measured = measuring.measure(self.loaded, self._of(found), self.plan, self.progress)
         self.folder.store(self.folder.probes, self.header, measured)
         return measured
 
@@ -130,8 +128,12 @@ class Stages:
                     journal.write(line)
 
     def _some(self, found: Results, number: int) -> list[Item]:
+        return in_turn(self._of(found), number)
+
+    def _of(self, found: Results) -> list[Item]:
+        """The items that results are of."""
         asked = {record["id"] for record in found.items}
-        return in_turn([item for item in self.dataset.items if item.id in asked], number)
+        return [item for item in self.dataset.items if item.id in asked]
 
     def _asked(self, dataset: Dataset, faults: list[Fault]) -> list[Item]:
         failed = {fault.id for fault in faults}

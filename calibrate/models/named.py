@@ -104,6 +104,31 @@ def source(name: str) -> Source:
     return Source(aliases.get(name.lower(), name.rpartition("/")[2]), name, None)
 
 
+def fetched(
+    name: str, where: Source, revision: str | None, *, code: bool, weights: bool = True
+) -> Path:
+    """Return the folder of a model with all that is needed in it, fetched or built if need be.
+
+    Args:
+        name: as it was asked for.
+        where: its :func:`source`.
+        revision: branch, tag or commit on the Hub.
+        code: fetch Python files too, for ``trust_remote_code``.
+        weights: fetch these too.
+
+    Raises:
+        UsageError: a revision of a local folder.
+        ModelError: it cannot be had.
+    """
+    if where.folder is None:
+        return hub.fetch(where.id, revision, code=code, weights=weights)
+    if revision is not None:
+        raise UsageError(f"{name} is a local folder: it has no revision {revision!r}")
+    if name in own.NAMES:
+        own.bring(name)
+    return where.folder
+
+
 def load(
     name: str,
     *,
@@ -131,11 +156,7 @@ def load(
     where = source(name)
     place, device_reason = choose_device(device)
     wanted, dtype_reason = choose_dtype(dtype, place)
-    if where.folder is not None and revision is not None:
-        raise UsageError(f"{name} is a local folder: it has no revision {revision!r}")
-    if name in own.NAMES:
-        own.bring(name)
-    folder = where.folder or hub.fetch(where.id, revision, code=trust_remote_code)
+    folder = fetched(name, where, revision, code=trust_remote_code)
     commit = None if where.folder else folder.name
     check_shards(folder)
     with damage_told(folder):

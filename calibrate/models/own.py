@@ -31,15 +31,15 @@ def folder(name: str) -> Path:
     return Path(constants.HF_ASSETS_CACHE) / "headrouter" / f"{BUILT}-{digest.hexdigest()[:12]}"
 
 
-def bring(name: str) -> Path:
-    """Return :func:`folder`, once the model is there whole.
+def bring(name: str) -> None:
+    """Make sure that a model is whole at its :func:`folder`.
 
     Raises:
         ModelError: it cannot be built, as without a connection, or this installation lacks weights.
     """
     place = folder(name)
     if (place / "config.json").is_file():
-        return place
+        return
     if name == EMBEDDED:
         raise ModelError(
             f"this installation holds no weights of {EMBEDDED}; make them with: python -m"
@@ -59,7 +59,6 @@ def bring(name: str) -> Path:
                 _build(place)
     except OSError as error:
         raise ModelError(f"{BUILT} cannot be put into {place}: {error}") from error
-    return place
 
 
 def _build(place: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from calibrate.models import hub, named, own
+from calibrate.models import named
 from calibrate.models.checkpoints import damage_told
 from calibrate.models.frontends.base import FrontEnd
 from calibrate.models.placement import DTYPES
@@ -54,13 +54,9 @@ def draw(name: str, *, revision: str | None, dtype: str, trust_remote_code: bool
         UnsupportedModelError: such models cannot be pruned.
     """
     where = named.source(name)
-    if where.folder is not None and revision is not None:
-        raise UsageError(f"{name} is a local folder: it has no revision {revision!r}")
     if dtype != "auto" and dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r} is not known; say auto, {', '.join(DTYPES)}")
-    if name in own.NAMES:
-        own.bring(name)
-    folder = where.folder or hub.fetch(where.id, revision, code=trust_remote_code, weights=False)
+    folder = named.fetched(name, where, revision, code=trust_remote_code, weights=False)
     with damage_told(folder):
         frontend = FrontEnd.from_pretrained(folder, trust_remote_code=trust_remote_code)
         config = _config(frontend, folder, trust_remote_code)

@@ -8,7 +8,6 @@ from pathlib import Path
 from calibrate.commands.evaluate import Evaluate
 from calibrate.commands.reproduce import Reproduce
 from calibrate.evaluation import command as evaluation
-from calibrate.evaluation.comparing.results import read
 from calibrate.evaluation.folder import Folder, write
 from calibrate.reproduction.part import Part
 from calibrate.reproduction.published import AUDIOMARATHON, MMAU_PRO, Layout, published
@@ -93,7 +92,7 @@ def _asked(request: Reproduce, layout: Layout, path: Path) -> Part:
     """Evaluate a set in its folder, or go on with it, and read what is there."""
     name = layout.key.replace("_", "-")
     folder = Folder(request.output / name)
-    evaluation.measured(
+    done = evaluation.measured(
         Evaluate(
             output=folder.path,
             model=request.model,
@@ -113,14 +112,10 @@ def _asked(request: Reproduce, layout: Layout, path: Path) -> Part:
             trust_remote_code=request.trust_remote_code,
         )
     )
-    found = read(folder.results)
-    return Part(
-        layout,
-        folder,
-        found,
-        folder.stored(folder.timing, found.evaluation),
-        folder.stored(folder.examples, found.evaluation),
-    )
+    assert done is not None  # only a shard has no results
+    found, timing, _ = done
+    examples = folder.stored(folder.examples, found.evaluation)
+    return Part(layout, folder, found, timing, examples)
 
 
 def _missing(given: dict[Layout, Path | None], parts: list[Part]) -> Iterator[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from calibrate.commands.reproduce import Reproduce
 from calibrate.evaluation.comparing.costs import costs_of
-from calibrate.evaluation.comparing.results import Results
 from calibrate.evaluation.scoring.systems import VANILLA, System
 from calibrate.evaluation.showing.plots import examples_drawn, heads, scores
 from calibrate.evaluation.showing.wording import in_families
@@ -183,7 +182,7 @@ def _peaks(part: Part, request: Reproduce) -> tuple[dict[System, float], bool]:
 
 
 def _variants(part: Part) -> Iterator[Drawn]:
-    found: Results = part.found
+    found = part.found
     names = [n for n in in_families(found.methods) if n.startswith("headrouter")]
     if found.averages:
         yield _both(

@@ -12,15 +12,13 @@ import numpy as np
 from calibrate.evaluation.comparing.comparison import Comparison, Estimate
 from calibrate.evaluation.comparing.parts import parts_of
 from calibrate.evaluation.comparing.results import Results
+from calibrate.evaluation.probing.classifiers import FOLDS, scikit_learn
 from calibrate.evaluation.showing.plots.kept import masks_at
-from headrouter_core.errors import HeadRouterError
 from headrouter_core.routing import GROUPS
 
 SEMANTIC, ACOUSTIC = "headrouter:semantic", "headrouter:acoustic"
 #: The method that is told where the energy is, which figure 3 compares with.
 ORACLE = "energy"
-#: Parts that separation is judged over, none of which shares a speaker or clip with another.
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -106,18 +104,13 @@ def separation(found: Results, seed: int) -> Separation | None:
     Raises:
         HeadRouterError: scikit-learn is not installed.
     """
-    try:
+    with scikit_learn("figure 6 needs"):
         from sklearn.linear_model import LogisticRegression
         from sklearn.manifold import TSNE
         from sklearn.metrics import roc_auc_score, silhouette_score
         from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise HeadRouterError(
-            "figure 6 needs scikit-learn; install it with: pip install scikit-learn (or"
-            " headrouter[paper])"
-        ) from error
     items = [item for item in found.items if item["group"] in GROUPS]
     acoustic = np.array([item["group"] == "acoustic" for item in items], bool)
     clusters = [item["cluster"] for item in items]
@@ -127,11 +120,12 @@ def separation(found: Results, seed: int) -> Separation | None:
     )
     if least < 2:
         return None
-    heads = StandardScaler().fit_transform(np.array([item["selectivity"] for item in items]))
+    selectivity = np.array([item["selectivity"] for item in items])
+    heads = StandardScaler().fit_transform(selectivity)
     folds = StratifiedGroupKFold(min(FOLDS, least), shuffle=True, random_state=seed)
     chances = cross_val_predict(
         make_pipeline(StandardScaler(), LogisticRegression()),
-        np.array([item["selectivity"] for item in items]),
+        selectivity,
         acoustic,
         groups=clusters,
         cv=folds,

@@ -3,9 +3,7 @@
 As Whisper's word times are found (``whisper/timing.py``: cross-attention, standardised over the
 tokens, mean over heads, then dynamic programming), but with silence between the words: each gets
 one stretch of the audio, in their order, where it looks more than half as much as at its best.
-On shipped digits the middles of stretches are 0.06 s off in the median, and the scores of heads
-that follow from them are those from known times (correlation 0.99 and more): see
-``docs/eviction.md``.
+How near that comes to known times is in ``docs/eviction.md``.
 """
 
 from __future__ import annotations

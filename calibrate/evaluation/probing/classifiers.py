@@ -10,7 +10,8 @@ All systems are classified at once, from the same draws, so that what differs is
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -95,6 +96,17 @@ Probe = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
 PROBES: dict[str, Probe] = {"linear": linear, "knn": knn}
 
 
+@contextmanager
+def scikit_learn(whom: str) -> Iterator[None]:
+    """Raise ``HeadRouterError``, with what ``whom`` takes to install, where an import fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise HeadRouterError(
+            f"{whom} scikit-learn; install it with: pip install scikit-learn (or headrouter[paper])"
+        ) from error
+
+
 def crossed(
     probe: Probe,
     states: torch.Tensor,
@@ -117,13 +129,8 @@ def crossed(
     Raises:
         HeadRouterError: scikit-learn is not installed.
     """
-    try:
+    with scikit_learn("probes need"):
         from sklearn.model_selection import StratifiedGroupKFold
-    except ImportError as error:
-        raise HeadRouterError(
-            "probes need scikit-learn; install it with: pip install scikit-learn (or"
-            " headrouter[paper])"
-        ) from error
     wanted = torch.tensor(classes)
     most = min(FOLDS, len(set(clusters)), int(wanted.bincount().max()))
     folds = StratifiedGroupKFold(most, shuffle=True, random_state=seed)

@@ -53,13 +53,11 @@ def measure(
     answers: dict[str, list[TaskAnswers]] = defaultdict(list)
     with progress.stage("Probing", sum(map(len, probed.values()))) as tick:
         for task, members in probed.items():
-            states = torch.empty(0)
-            for number, item in enumerate(members):
-                row = _pooled(loaded, item, plan)
-                if not number:
-                    states = row.new_empty(len(row), len(members), row.shape[-1])
-                states[:, number] = row
+            rows = []
+            for item in members:
+                rows.append(_pooled(loaded, item, plan))
                 tick()
+            states = torch.stack(rows, dim=1)
             for name in PROBES:
                 answers[name].append(_answers(name, task, members, states, plan))
     compared = {name: Comparison(rows, headlines=ACCURACY) for name, rows in answers.items()}

@@ -90,6 +90,13 @@ def kept(monkeypatch):
     return seen
 
 
+@pytest.fixture
+def sides(_sides, kept):
+    """Return a module's both engines, ``_sides``, which note what vLLM keeps."""
+    _sides.kept = kept
+    return _sides
+
+
 def selector(method: str, **settings: Any) -> tuple[Any, int]:
     """Return the selector of the core that a method is, and the layer that it reads."""
     if method in ("frame", "segments"):

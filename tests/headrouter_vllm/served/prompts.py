@@ -27,6 +27,11 @@ def sound(begin: float, end: float) -> np.ndarray:
     return np.resize(speech(), int(end * RATE))[int(begin * RATE) :]
 
 
+def written(parts: str) -> str:
+    """Return a prompt of a tiny random model: ``parts`` with the placeholders, and a question."""
+    return f"<|im_start|>user\n{parts}what is said<|im_end|>\n<|im_start|>assistant\n"
+
+
 @dataclass(frozen=True)
 class Question:
     """Some audios and a text, and how they are pruned."""

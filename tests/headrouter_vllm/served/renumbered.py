@@ -23,7 +23,7 @@ def both(name: str, model_class: Any, folder: Any, lone: str, audios: int) -> Si
     reference = model_class.from_pretrained(folder, dtype=torch.float32).eval()
     engine = make_engine(
         folder,
-        {"positions": "renumbered", "unproven": True},
+        {"positions": "renumbered"},
         limit_mm_per_prompt={"audio": audios},
     )
     processor = AutoProcessor.from_pretrained(folder)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from .prompts import written
 from .renumbered import both
 from .sides import BY_CONTENT, CLOSE
 
 AUDIO = "<|pad|>"
-
-
-def written(parts: str) -> str:
-    return f"<|im_start|>user\n{parts}what is said<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +17,6 @@ def _sides(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("audioflamingo3")
     return both("audioflamingo3", AudioFlamingo3ForConditionalGeneration, folder, written(AUDIO), 1)
-
-
-@pytest.fixture
-def sides(_sides, kept):
-    _sides.kept = kept
-    return _sides
 
 
 @pytest.mark.parametrize("ratio", [0, 0.3, 0.6, 0.9])

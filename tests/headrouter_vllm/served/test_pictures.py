@@ -32,12 +32,6 @@ def _sides(checkpoint, reference, processor):
     return Sides(engine, reference, processor, lone=written(TOKENS["A"]))
 
 
-@pytest.fixture
-def sides(_sides, kept):
-    _sides.kept = kept
-    return _sides
-
-
 @pytest.mark.parametrize("ratio", [0, 0.6, 0.9])
 @pytest.mark.parametrize("parts", pictures.PARTS)
 def test_pictures_and_videos_stay_as_they_are(sides, parts, ratio, record):

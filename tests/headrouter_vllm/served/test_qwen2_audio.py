@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from .prompts import written
 from .renumbered import both
 from .sides import BY_CONTENT, CLOSE
 
 AUDIO = "<|begin|><|pad|><|end_of_audio|>"
-
-
-def written(parts: str) -> str:
-    return f"<|im_start|>user\n{parts}what is said<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +17,6 @@ def _sides(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("qwen2_audio")
     return both("qwen2_audio", Qwen2AudioForConditionalGeneration, folder, written(AUDIO), 2)
-
-
-@pytest.fixture
-def sides(_sides, kept):
-    _sides.kept = kept
-    return _sides
 
 
 @pytest.mark.parametrize("ratio", [0, 0.3, 0.6, 0.9])

@@ -45,12 +45,6 @@ def _sides(folder, reference, tmp_path_factory):
     return Sides(engine, reference, AutoProcessor.from_pretrained(folder), profile, lone=PROMPT)
 
 
-@pytest.fixture
-def sides(_sides, kept):
-    _sides.kept = kept
-    return _sides
-
-
 @pytest.mark.parametrize("ratio", [0, 0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("method", METHODS)
 def test_pruned_it_is_prune_inputs(sides, method, ratio, record):

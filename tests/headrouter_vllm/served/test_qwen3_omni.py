@@ -7,14 +7,11 @@ import torch
 
 from . import omni3, pictures
 from .conftest import make_engine
+from .prompts import written
 from .sides import BY_CONTENT, CLOSE, METHODS, Sides, profiled
 
 AUDIO = "<|begin|><|pad|><|end_of_audio|>"
 IMAGE, VIDEO = (f"<|vision_bos|><|{kind}|><|vision_eos|>" for kind in ("image", "video"))
-
-
-def written(parts: str) -> str:
-    return f"<|im_start|>user\n{parts}what is said<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +42,6 @@ def _sides(folder, reference, tmp_path_factory):
     )
     processor = AutoProcessor.from_pretrained(folder)
     return Sides(engine, reference, processor, profile, lone=written(AUDIO))
-
-
-@pytest.fixture
-def sides(_sides, kept):
-    _sides.kept = kept
-    return _sides
 
 
 @pytest.mark.parametrize("ratio", [0, 0.6, 0.9])
